@@ -1,0 +1,2 @@
+//! `block-server`: flags to configuration to `block_server::run`.
+fn main() {}
