@@ -1,16 +1,22 @@
 """A Petals client beside transformers itself: what the swarm answers, and what it should have answered."""
 
 import copy
+import gc
 import threading
 import time
 
 import loopback
 import petals
 import torch
+from petals.client.inference_session import InferenceSession
 from petals.models.llama import DistributedLlamaForCausalLM
 from transformers import LlamaConfig, LlamaForCausalLM
 
 torch.set_num_threads(1)
+
+# A petals session that is collected waits for its event loop to close it, for ever if the collector
+# happens to run on the thread of that loop. Test runs are short: nothing needs to be collected.
+gc.disable()
 
 # A test wants the first error, not a retry that hides it.
 MAX_ATTEMPTS = 1
@@ -26,6 +32,7 @@ class ClientPeer:
     def __init__(self):
         self._remotes = {}
         self._locals = {}
+        self._held = []
         self._lock = threading.Lock()
 
     def make_model(self, folder):
@@ -117,6 +124,19 @@ class ClientPeer:
                 session.close()
         return answers
 
+    def hold(self, prefix, max_length):
+        """Opens a session, runs one token through it and keeps it open until `release`."""
+        remote = self._remotes[prefix]
+        session = _open_session(remote, max_length)
+        self._held.append(session)
+        with torch.inference_mode():
+            session.step(hidden_states(1, 1, remote.config.hidden_size))
+
+    def release(self):
+        """Closes all held sessions."""
+        while self._held:
+            self._held.pop().close()
+
     def forward(self, prefix, model, batch, seq, prompt_length=0):
         """Raw hidden states through the chain by rpc_forward, compared with the blocks run here."""
         remote, local = self._remotes[prefix], self._local(model)
@@ -138,6 +158,7 @@ class ClientPeer:
             return difference(torch.cat(outputs, dim=1), blocks_alone(local, inputs, prompts))
 
     def close(self):
+        self.release()
         for remote in self._remotes.values():
             manager = remote.model.layers.sequence_manager
             manager.shutdown()
@@ -195,6 +216,4 @@ def difference(remote, local):
 
 
 def _open_session(remote, max_length):
-    from petals.client.inference_session import InferenceSession
-
     return InferenceSession(remote.model.layers.sequence_manager, max_length=max_length)

@@ -3,10 +3,12 @@
 
 A petals peer is several processes, and killing its first one leaves the others. The harness names each
 group that it starts; when the harness is gone (its end of our standard input closes) every group gets
-time to end by itself, then SIGTERM, then SIGKILL.
+time to end by itself, then SIGTERM, then SIGKILL. A group that is `owned` does not watch its own input
+and gets SIGTERM at once.
 
-Requests, one a line:  watch GROUP | kill GROUP | await GROUP SECONDS
-Answers, one a line:   the scratch folder, first; then `ended GROUP` or `alive GROUP` to kill and await
+Requests, one a line:  watch GROUP | own GROUP | kill GROUP | terminate GROUP | await GROUP
+                       | stacks GROUP (its Python processes write where each thread is to their log)
+Answers, one a line:   the scratch folder, first; then `ended GROUP` or `alive GROUP` to the last four
 """
 
 import os
@@ -20,7 +22,10 @@ import time
 LEAVE_ALONE_S = 20
 TERMINATE_S = 5
 KILL_S = 10
+WRITE_STACKS_S = 2
 POLL_S = 0.05
+
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM}
 
 
 def main():
@@ -28,18 +33,27 @@ def main():
     # A harness that is interrupted must not take its janitor along.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    groups = set()
+    groups, owned = set(), set()
     answer(scratch)
     for line in sys.stdin:
-        verb, group, *rest = line.split()
+        verb, group = line.split()
         group = int(group)
-        if verb == "watch":
+        if verb in ("watch", "own"):
             groups.add(group)
-        elif verb == "kill":
-            end(group, signal.SIGKILL)
-            report(group, ended(group, KILL_S), groups)
-        elif verb == "await":
-            report(group, ended(group, float(rest[0])), groups)
+            if verb == "own":
+                owned.add(group)
+        elif verb == "stacks":
+            for process in processes(group):
+                # The libp2p daemon, which is no Python program, would end.
+                if is_python(process):
+                    os.kill(process, signal.SIGUSR1)
+            report(group, ended(group, WRITE_STACKS_S), groups)
+        else:
+            if verb in SIGNALS:
+                end(group, SIGNALS[verb])
+            report(group, ended(group, LEAVE_ALONE_S), groups)
+    for group in groups & owned:
+        end(group, signal.SIGTERM)
     sweep(groups)
     shutil.rmtree(scratch, ignore_errors=True)
 
@@ -75,6 +89,10 @@ def is_alive(group):
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
+    return any(True for _ in processes(group))
+
+
+def processes(group):
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
@@ -84,8 +102,14 @@ def is_alive(group):
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if int(of_group) == group and state not in "ZX":
-                return True
-    return False
+                yield int(entry.name)
+
+
+def is_python(process):
+    try:
+        return "python" in os.path.basename(os.readlink(f"/proc/{process}/exe"))
+    except OSError:
+        return False
 
 
 def report(group, is_over, groups):

@@ -6,6 +6,7 @@ Source: health.petals.dev reads `_petals.models`, all block keys with `latest`, 
 
 import asyncio
 import math
+import time
 from functools import partial
 
 import loopback
@@ -20,10 +21,12 @@ from petals.utils.dht import compute_spans, get_remote_module_infos
 REGISTRY_KEY = "_petals.models"
 # The monitor itself gives a server 5 s; a busy test machine gets more.
 CALL_TIMEOUT_S = 30
+POLL_PERIOD_S = 0.2
 
 
 class MonitorPeer:
-    in_order = ("start", "view", "info", "check")
+    # The pipe to the DHT process takes one writer at a time.
+    in_order = ("start", "view", "info", "await_info", "await_state", "check")
 
     def __init__(self):
         self._dht = None
@@ -43,6 +46,14 @@ class MonitorPeer:
         """`rpc_info` with an empty uid."""
         return self._dht.run_coroutine(partial(_rpc_info, peer_id=PeerID.from_base58(peer_id)))
 
+    def await_info(self, peer_id, expected, patience_s):
+        """Asks until the answer has every entry of `expected` or patience ends; answers the last one."""
+        return poll(lambda: self.info(peer_id), lambda info: expected.items() <= info.items(), patience_s)
+
+    def await_state(self, model, peer_id, state, patience_s):
+        """Reads a server's records until they say `state` or patience ends; answers what they say."""
+        return poll(lambda: self._state(model, peer_id), lambda found: found == state, patience_s)
+
     def check(self, peer_id, about):
         """Whether `peer_id` says, by `rpc_check`, that the peer `about` can be reached."""
         return self._dht.run_coroutine(
@@ -52,6 +63,10 @@ class MonitorPeer:
     def close(self):
         if self._dht is not None:
             self._dht.shutdown()
+
+    def _state(self, model, peer_id):
+        server = self.view()["models"].get(model, {"servers": {}})["servers"].get(peer_id)
+        return server and server["state"]
 
     def _model(self, name, info, rejected):
         uids = [f"{name}.{index}" for index in range(info.num_blocks)]
@@ -68,7 +83,9 @@ class MonitorPeer:
     def _entries(self, key, parse, rejected):
         found = self._dht.get(key, latest=True)
         entries = {}
-        if found is None or not isinstance(found.value, dict):
+        if found is None:
+            return entries
+        if not isinstance(found.value, dict):
             rejected.append({"key": key, "reason": f"not a dictionary: {found}"})
             return entries
         for subkey, entry in found.value.items():
@@ -77,6 +94,15 @@ class MonitorPeer:
             except Exception as error:
                 rejected.append({"key": key, "subkey": str(subkey), "reason": str(error)})
         return entries
+
+
+def poll(read, is_enough, patience_s):
+    give_up = time.monotonic() + patience_s
+    while True:
+        found = read()
+        if is_enough(found) or time.monotonic() > give_up:
+            return found
+        time.sleep(POLL_PERIOD_S)
 
 
 def _describe(span):

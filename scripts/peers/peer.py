@@ -7,8 +7,10 @@ SCRATCH is a folder for control sockets. Requests come as JSON lines, see channe
 down cleanly when its standard input ends.
 """
 
+import faulthandler
 import importlib
 import os
+import signal
 import sys
 
 import channel
@@ -20,6 +22,8 @@ ROLES = {"dht": "DhtPeer", "server": "ServerPeer", "client": "ClientPeer", "moni
 def main():
     name, scratch = sys.argv[1:]
     wire = channel.Channel()
+    # The harness asks for the stacks of a peer that does not answer.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     loopback.prepare_hivemind(scratch)
     role = getattr(importlib.import_module(f"{name}_peer"), ROLES[name])()
     wire.serve(role)

@@ -14,14 +14,14 @@ STOP_PATIENCE_S = 60
 
 
 class ServerPeer:
-    in_order = ("start",)
+    in_order = ("start", "contact")
 
     def __init__(self):
         self._server = None
         self._thread = None
 
     def start(self, model, prefix, blocks, initial_peers, dtype="float32", update_period_s=15):
-        """Serves `blocks` ("first:end") of `model` under `prefix`; answers once the server is online."""
+        """Serves `blocks` ("first:end") of `model` under `prefix`; returns once the server is online."""
         self._server = Server(
             initial_peers=loopback.check_addresses(initial_peers),
             dht_prefix=prefix,
@@ -46,6 +46,9 @@ class ServerPeer:
                 raise RuntimeError("the server ended while it started")
             threading.Event().wait(START_POLL_S)
         self._server.module_container.ready.wait()
+
+    def contact(self):
+        """Where the server can be reached; waits until it is online."""
         return {
             "addresses": [str(address) for address in self._server.dht.get_visible_maddrs()],
             "peer_id": self._server.dht.peer_id.to_base58(),
