@@ -152,3 +152,98 @@ fn too_long(longest: usize) -> DecodeError {
         format!("only {longest} bytes remain of its shape"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes as a tensor that any number of them fits.
+    fn bytes_tensor(bytes: usize) -> WireTensor {
+        let buffer: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
+        WireTensor {
+            dtype: DType::U8,
+            shape: vec![bytes],
+            ..continuation(buffer.into())
+        }
+    }
+
+    /// The beginning of a tensor of 16 bytes.
+    fn begin(bytes: usize) -> WireTensor {
+        WireTensor {
+            shape: vec![16],
+            ..bytes_tensor(bytes)
+        }
+    }
+
+    fn part(bytes: usize) -> WireTensor {
+        continuation(vec![0; bytes].into())
+    }
+
+    proptest! {
+        #[test]
+        fn parts_join_to_what_was_split(
+            sizes in prop::collection::vec(0_usize..400, 1..5),
+            part_bytes in 0_usize..200,
+        ) {
+            let tensors: Vec<_> = sizes.iter().map(|&size| bytes_tensor(size)).collect();
+            let mut joiner = Joiner::new(sizes.iter().sum());
+            let mut joined = Vec::new();
+            for tensor in &tensors {
+                let parts = split(tensor.clone(), part_bytes);
+                let count = tensor.buffer.len().div_ceil(part_bytes.max(1));
+                prop_assert_eq!(parts.len(), count.max(1));
+                prop_assert_eq!(parts[0].chunks as usize, count);
+                for part in parts {
+                    prop_assert!(part.buffer.len() <= part_bytes.max(1));
+                    joined.extend(joiner.push(part).unwrap());
+                }
+            }
+            joined.extend(joiner.finish());
+            for tensor in &mut joined {
+                tensor.chunks = 0;
+            }
+            prop_assert_eq!(joined, tensors);
+        }
+    }
+
+    #[test]
+    fn parts_are_held_to_their_header() {
+        assert!(Joiner::new(100).push(part(1)).is_err(), "no beginning");
+        assert!(Joiner::new(100).push(begin(17)).is_err());
+        let mut joiner = Joiner::new(100);
+        for harmless in [begin(10), part(0), part(6)] {
+            assert_eq!(joiner.push(harmless), Ok(None));
+        }
+        assert!(joiner.push(part(1)).is_err());
+    }
+
+    #[test]
+    fn parts_are_held_to_the_limits() {
+        let limited = |result| matches!(result, Err(DecodeError::LimitExceeded { .. }));
+        assert!(
+            limited(Joiner::new(15).push(begin(16))),
+            "more than the total"
+        );
+        let huge = WireTensor {
+            shape: vec![1 << 27, 4],
+            ..begin(0)
+        };
+        assert!(limited(Joiner::new(usize::MAX).push(huge)));
+        let mut joiner = Joiner::new(100);
+        let mut endless = std::iter::repeat_with(|| joiner.push(bytes_tensor(0))).take(1000);
+        assert!(endless.any(limited), "more tensors than a call has");
+    }
+
+    #[test]
+    fn a_single_part_is_not_copied() {
+        let whole = bytes_tensor(16);
+        let mut joiner = Joiner::new(16);
+        assert_eq!(joiner.push(whole.clone()), Ok(None));
+        assert_eq!(
+            joiner.finish().unwrap().buffer.as_ptr(),
+            whole.buffer.as_ptr()
+        );
+        assert_eq!(Joiner::new(16).finish(), None);
+    }
+}
