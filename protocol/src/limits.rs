@@ -77,3 +77,10 @@ pub const MAX_LISTED_NAMES: usize = 256;
 
 /// Repeated fields at the top of one DHT message: keys of one find or store, results of one answer.
 pub const MAX_DHT_FIELDS: usize = 16_384;
+
+/// One peer id as multihash bytes; those in use have 34 to 38.
+pub const MAX_PEER_ID_BYTES: usize = 64;
+
+/// Elements of one tensor: as many as [`MAX_TENSOR_BYTES`] holds in 2-byte floats. Keeps the 1-byte
+/// codecs from unpacking to more than 512 MiB of 4-byte floats.
+pub const MAX_TENSOR_ELEMENTS: usize = MAX_TENSOR_BYTES / 2;
