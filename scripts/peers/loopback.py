@@ -29,7 +29,7 @@ def prepare_hivemind(scratch):
     import hivemind
 
     _export_names(hivemind)
-    # The default asks the local router for a port mapping (UPnP, NAT-PMP).
+    # The default asks the local router for a port mapping (NAT-PMP and the like).
     hivemind.p2p.P2P.create.__func__.__kwdefaults__["nat_port_map"] = False
     # Control sockets of a killed daemon stay behind: they go where the harness cleans up.
     hivemind.p2p.P2P._UNIX_SOCKET_PREFIX = f"/unix{scratch}/"
