@@ -93,7 +93,9 @@ mod tests {
     #[test]
     fn an_address_names_its_last_peer() {
         let (relay, peer) = (PeerId::random(), PeerId::random());
-        let relayed = address(&format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}"));
+        let relayed = address(&format!(
+            "/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}"
+        ));
         assert_eq!(target(&relayed), Some(peer));
         assert!(is_relayed(&relayed) && !is_loopback(&relayed));
         assert_eq!(target(&address("/ip4/127.0.0.1/tcp/1")), None);

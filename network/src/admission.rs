@@ -150,7 +150,10 @@ mod tests {
         let mut shares: Vec<_> = peers.iter().map(|peer| admission.share(*peer)).collect();
         let full = MAX_RECEIVE_BYTES_PER_PEER + FREE_RECEIVE_BYTES;
         assert!(!shares[0].cover(full + 1));
-        let covered = shares.iter_mut().filter_map(|share| share.cover(full).then_some(())).count();
+        let covered = shares
+            .iter_mut()
+            .filter_map(|share| share.cover(full).then_some(()))
+            .count();
         assert_eq!(covered, MAX_RECEIVE_BYTES / MAX_RECEIVE_BYTES_PER_PEER);
         assert!(!admission.share(peers[0]).cover(FREE_RECEIVE_BYTES + 1));
         assert!(shares[0].cover(0));

@@ -17,8 +17,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    address_book,
-    bare_names,
+    address_book, bare_names,
     config::NodeConfig,
     error::{CallError, NetworkError},
     limits::COMMAND_QUEUE,
@@ -148,7 +147,9 @@ impl Node {
             let stream = self.open_stream(peer, rpc).await?;
             rpc::call(stream, &request).await
         };
-        timeout(deadline, call).await.map_err(|_| CallError::Timeout)?
+        timeout(deadline, call)
+            .await
+            .map_err(|_| CallError::Timeout)?
     }
 
     /// Opens a streamed RPC; `deadline` covers connecting and waiting for a free stream, not the
@@ -163,7 +164,9 @@ impl Node {
         deadline: Duration,
     ) -> Result<ClientStream, CallError> {
         let opened = timeout(deadline, self.open_stream(peer, rpc)).await;
-        opened.map_err(|_| CallError::Timeout)?.map(ClientStream::new)
+        opened
+            .map_err(|_| CallError::Timeout)?
+            .map(ClientStream::new)
     }
 
     /// Serves a unary RPC through the returned queue of `capacity` calls. Dropping the queue ends
@@ -241,7 +244,9 @@ impl Drop for NodeTask {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,7 +261,9 @@ async fn listen<B: NetworkBehaviour>(
             address: address.clone(),
             reason,
         };
-        let id = swarm.listen_on(address.clone()).map_err(|error| failed(error.to_string()))?;
+        let id = swarm
+            .listen_on(address.clone())
+            .map_err(|error| failed(error.to_string()))?;
         while !address_book::is_relayed(address) {
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { listener_id, .. } if listener_id == id => break,

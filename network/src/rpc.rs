@@ -6,16 +6,16 @@
 //! - a streaming caller ends its input with a marker and leaves its side open;
 //! - a callee's end of stream is the normal end of a streamed answer.
 
+mod client_stream;
 mod frame_reader;
 mod frame_writer;
-mod client_stream;
 mod server_stream;
 mod unary_call;
 mod unary_serve;
 
 pub use client_stream::{ClientReceiver, ClientSender, ClientStream};
 pub use server_stream::{
-    Received, ReceiveError, SendError, ServerReceiver, ServerSender, ServerStream, StreamCall,
+    ReceiveError, Received, SendError, ServerReceiver, ServerSender, ServerStream, StreamCall,
 };
 pub use unary_serve::UnaryCall;
 

@@ -16,8 +16,7 @@ impl Traffic {
     /// Files the substream under the family of `name`, as it is on the wire.
     pub(crate) fn classify(&mut self, name: &str) {
         let family = family(name);
-        let received =
-            metrics::counter!("swarm_p2p_received_bytes_total", "protocol" => family);
+        let received = metrics::counter!("swarm_p2p_received_bytes_total", "protocol" => family);
         let sent = metrics::counter!("swarm_p2p_sent_bytes_total", "protocol" => family);
         received.increment(std::mem::take(&mut self.unclassified_received));
         sent.increment(std::mem::take(&mut self.unclassified_sent));

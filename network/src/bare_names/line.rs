@@ -59,7 +59,11 @@ pub(super) enum Line<'a> {
 
 /// Reads a line found by [`front`].
 pub(super) fn read(line: &[u8]) -> Line<'_> {
-    let prefix = if line.first().is_some_and(|byte| *byte >= 0x80) { 2 } else { 1 };
+    let prefix = if line.first().is_some_and(|byte| *byte >= 0x80) {
+        2
+    } else {
+        1
+    };
     let text = line.get(prefix..line.len() - 1).unwrap_or_default();
     match text {
         HEADER => Line::Header,

@@ -138,7 +138,11 @@ impl ClientReceiver {
     /// # Errors
     /// `Remote` with the callee's text, `NotSupported`, or `Broken`. The call is over then.
     pub async fn recv(&mut self) -> Result<Option<Bytes>, CallError> {
-        match self.reader.next(|buffer| self.decoder.decode(buffer)).await? {
+        match self
+            .reader
+            .next(|buffer| self.decoder.decode(buffer))
+            .await?
+        {
             Some(StreamFrame::Message(body)) => Ok(Some(body)),
             Some(StreamFrame::Error(text)) => Err(CallError::Remote {
                 text: text.unwrap_or_default(),

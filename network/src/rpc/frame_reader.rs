@@ -45,7 +45,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             if self.fill().await? == 0 {
                 let at_boundary = self.buffer.is_empty();
-                return if at_boundary { Ok(None) } else { Err(ReadError::Truncated) };
+                return if at_boundary {
+                    Ok(None)
+                } else {
+                    Err(ReadError::Truncated)
+                };
             }
         }
     }
@@ -70,7 +74,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let filled = poll_fn(|cx| {
             let start = self.buffer.len();
             let large = start >= LARGE_READ_BYTES;
-            let room = if large { LARGE_READ_BYTES } else { SMALL_READ_BYTES };
+            let room = if large {
+                LARGE_READ_BYTES
+            } else {
+                SMALL_READ_BYTES
+            };
             self.buffer.resize(start + room, 0);
             let read = Pin::new(&mut self.stream).poll_read(cx, &mut self.buffer[start..]);
             let count = match &read {
@@ -82,9 +90,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         });
         let count: Result<usize, io::Error> = filled.await;
         let count = count?;
-        match &mut self.share {
-            Some(share) if !share.cover(self.buffer.len()) => Err(ReadError::OverBudget),
-            _ => Ok(count),
+        let share = self.share.as_mut();
+        if share.is_some_and(|share| !share.cover(self.buffer.len())) {
+            return Err(ReadError::OverBudget);
         }
+        Ok(count)
     }
 }

@@ -39,6 +39,8 @@ pub(crate) async fn call(outbound: OutboundStream, request: &[u8]) -> Result<Byt
     drop(permit);
     match reply {
         Some(reply) => reply.result.map_err(|text| CallError::Remote { text }),
-        None => Err(CallError::broken("the peer closed the stream without an answer")),
+        None => Err(CallError::broken(
+            "the peer closed the stream without an answer",
+        )),
     }
 }

@@ -122,7 +122,9 @@ async fn finish(reader: FrameReader<Stream>, peer: PeerId, reply: UnaryReply) {
     });
     let mut stream = reader.into_stream();
     let written = match encoded {
-        Ok(bytes) => write_all(&mut stream, &bytes).await.map_err(|error| error.to_string()),
+        Ok(bytes) => write_all(&mut stream, &bytes)
+            .await
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = written {
@@ -133,5 +135,7 @@ async fn finish(reader: FrameReader<Stream>, peer: PeerId, reply: UnaryReply) {
 }
 
 fn too_large(error: &EncodeError) -> String {
-    format!("the answer cannot be sent ({error}); ask for it through the stream variant of this RPC")
+    format!(
+        "the answer cannot be sent ({error}); ask for it through the stream variant of this RPC"
+    )
 }

@@ -48,7 +48,7 @@ pub(crate) struct Behaviour {
     pub(super) kad: kad::Behaviour<MemoryStore>,
     relay: relay::client::Behaviour,
     inbound: inbound::Behaviour,
-    pub(super) outbound: libp2p_stream::Behaviour,
+    outbound: libp2p_stream::Behaviour,
 }
 
 /// Sets up everything that needs no socket yet.
@@ -98,7 +98,9 @@ fn behaviour(
         .with_push_listen_addr_updates(true)
         .with_hide_listen_addrs(!config.announce.is_empty())
         .with_cache_size(MAX_KNOWN_PEERS);
-    let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
+    let ping = ping::Config::new()
+        .with_interval(PING_INTERVAL)
+        .with_timeout(PING_TIMEOUT);
     Behaviour {
         limits: connection_limits::Behaviour::new(limits),
         identify: identify::Behaviour::new(identify),
@@ -121,7 +123,11 @@ fn kad(peer: PeerId, client_mode: bool) -> kad::Behaviour<MemoryStore> {
         .set_provider_publication_interval(None);
     let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
     // Left alone, kad waits in client mode for a confirmed external address.
-    kad.set_mode(Some(if client_mode { kad::Mode::Client } else { kad::Mode::Server }));
+    kad.set_mode(Some(if client_mode {
+        kad::Mode::Client
+    } else {
+        kad::Mode::Server
+    }));
     kad
 }
 
@@ -129,6 +135,11 @@ impl Behaviour {
     /// Whether a peer that told of `protocols` answers peer routing.
     pub(super) fn is_kad_server(protocols: &[StreamProtocol]) -> bool {
         protocols.contains(&KAD)
+    }
+
+    /// Opens outbound streams.
+    pub(crate) fn stream_control(&self) -> libp2p_stream::Control {
+        self.outbound.new_control()
     }
 
     /// Lets lookups, ours and those of others, find `peer` at `address`.

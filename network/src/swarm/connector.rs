@@ -74,7 +74,11 @@ impl Connector {
 
     /// A connection to `peer` is there.
     pub(super) fn on_connected(&mut self, peer: &PeerId) {
-        for reply in self.remove(peer).into_iter().flat_map(|pending| pending.waiting) {
+        for reply in self
+            .remove(peer)
+            .into_iter()
+            .flat_map(|pending| pending.waiting)
+        {
             let _ = reply.send(Ok(()));
         }
     }
@@ -115,7 +119,9 @@ impl Connector {
         let addresses = found.iter().filter(|info| info.peer_id == peer);
         let addresses: Vec<_> = addresses.flat_map(|info| info.addrs.clone()).collect();
         if addresses.is_empty() {
-            pending.reasons.push("no peer knows its addresses".to_owned());
+            pending
+                .reasons
+                .push("no peer knows its addresses".to_owned());
             self.fail(peer);
         } else {
             self.dial(swarm, peer, addresses);
@@ -174,7 +180,9 @@ fn dial_reason(error: &DialError) -> String {
     match error {
         DialError::NoAddresses => "no address known".to_owned(),
         DialError::Transport(attempts) => {
-            let attempts = attempts.iter().map(|(address, error)| format!("{address}: {error}"));
+            let attempts = attempts
+                .iter()
+                .map(|(address, error)| format!("{address}: {error}"));
             attempts.collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),

@@ -50,7 +50,9 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Vec<Multiaddr>>,
     },
     /// Our addresses, as told to others.
-    ListenAddresses { reply: oneshot::Sender<Vec<Multiaddr>> },
+    ListenAddresses {
+        reply: oneshot::Sender<Vec<Multiaddr>>,
+    },
     /// Close everything; answered when that is done.
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -145,7 +147,8 @@ impl EventLoop {
                 metrics::connection(&endpoint, 1.0);
                 if endpoint.is_dialer() {
                     metrics::dial_ok();
-                    self.book.add(peer_id, endpoint.get_remote_address().clone());
+                    self.book
+                        .add(peer_id, endpoint.get_remote_address().clone());
                 }
                 self.connections.insert(
                     connection_id,
@@ -182,10 +185,13 @@ impl EventLoop {
                     let _ = reply.send(Err(CallError::unreachable(&error)));
                 }
                 if let Some(peer) = peer_id {
-                    self.connector.on_dial_failure(&mut self.swarm, peer, &error);
+                    self.connector
+                        .on_dial_failure(&mut self.swarm, peer, &error);
                 }
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed {
+                addresses, reason, ..
+            } => {
                 tracing::warn!(?addresses, ?reason, "no longer listening");
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -220,7 +226,10 @@ impl EventLoop {
     }
 
     fn on_identified(&mut self, connection: ConnectionId, peer: PeerId, info: identify::Info) {
-        let local = self.connections.get(&connection).is_some_and(|open| open.local);
+        let local = self
+            .connections
+            .get(&connection)
+            .is_some_and(|open| open.local);
         let mut addresses = info.listen_addrs;
         // Another machine's loopback is not where we would find it.
         addresses.retain(|address| local || !address_book::is_loopback(address));
@@ -292,7 +301,10 @@ impl EventLoop {
             }
         });
         if ended.await.is_err() {
-            tracing::debug!(open = self.connections.len(), "connections left open at shutdown");
+            tracing::debug!(
+                open = self.connections.len(),
+                "connections left open at shutdown"
+            );
         }
     }
 }

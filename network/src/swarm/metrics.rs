@@ -9,16 +9,20 @@
 
 use std::{error::Error, io};
 
-use libp2p::{
-    TransportError,
-    core::ConnectedPoint,
-    swarm::DialError,
-};
+use libp2p::{TransportError, core::ConnectedPoint, swarm::DialError};
 
 /// Counts a connection that opened (`+1`) or closed (`-1`).
 pub(super) fn connection(endpoint: &ConnectedPoint, change: f64) {
-    let direction = if endpoint.is_dialer() { "outbound" } else { "inbound" };
-    let path = if endpoint.is_relayed() { "relay" } else { "direct" };
+    let direction = if endpoint.is_dialer() {
+        "outbound"
+    } else {
+        "inbound"
+    };
+    let path = if endpoint.is_relayed() {
+        "relay"
+    } else {
+        "direct"
+    };
     metrics::gauge!("swarm_p2p_connections", "direction" => direction, "path" => path)
         .increment(change);
 }
@@ -34,7 +38,11 @@ pub(super) fn dial_failed(error: &DialError) {
         DialError::Transport(attempts) => {
             let mut outcomes = attempts.iter().map(|(_, error)| transport_outcome(error));
             let first = outcomes.next().unwrap_or("error");
-            if outcomes.all(|outcome| outcome == first) { first } else { "error" }
+            if outcomes.all(|outcome| outcome == first) {
+                first
+            } else {
+                "error"
+            }
         }
         _ => "error",
     });
@@ -55,7 +63,9 @@ fn transport_outcome(error: &TransportError<io::Error>) -> &'static str {
             Some(io::ErrorKind::TimedOut) => return "timeout",
             // An io::Error hides the error it wraps from `source`.
             _ => {
-                let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+                let wrapped = inner
+                    .downcast_ref::<io::Error>()
+                    .and_then(io::Error::get_ref);
                 source = match wrapped {
                     Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
                     None => inner.source(),
@@ -64,5 +74,9 @@ fn transport_outcome(error: &TransportError<io::Error>) -> &'static str {
         }
     }
     // The transport's own timeout carries no kind.
-    if error.to_string().contains("Timeout") { "timeout" } else { "error" }
+    if error.to_string().contains("Timeout") {
+        "timeout"
+    } else {
+        "error"
+    }
 }
