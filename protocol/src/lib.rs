@@ -19,12 +19,15 @@
     warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)
 )]
 
+pub mod dht;
 pub mod frame;
 pub mod limits;
 pub mod msgpack;
+pub mod rpc;
 
 mod error;
 mod proto;
 mod varint;
 
 pub use error::{DecodeError, EncodeError};
+pub use rpc::{Rpc, RpcKind};
