@@ -23,8 +23,11 @@ pub const MAX_TENSOR_DIMS: usize = 8;
 /// Tensors in one message; the reference sends three.
 pub const MAX_TENSORS_PER_MESSAGE: usize = 64;
 
-/// Error text of either framing; longer text is cut. A Python traceback line fits many times.
+/// Error text of either framing, as we send and keep it; longer text is cut.
 pub const MAX_ERROR_TEXT_BYTES: usize = 8_192;
+
+/// One error frame's body. Python puts whole arguments into its messages, so it may be long.
+pub const MAX_ERROR_FRAME_BYTES: usize = 65_536;
 
 /// Name of an RPC handler; the longest in use has 48 bytes.
 pub const MAX_RPC_NAME_BYTES: usize = 256;
@@ -77,3 +80,10 @@ pub const MAX_LISTED_NAMES: usize = 256;
 
 /// Repeated fields at the top of one DHT message: keys of one find or store, results of one answer.
 pub const MAX_DHT_FIELDS: usize = 16_384;
+
+/// One peer id as multihash bytes; those in use have 34 to 38.
+pub const MAX_PEER_ID_BYTES: usize = 64;
+
+/// Elements of one tensor: as many as [`MAX_TENSOR_BYTES`] holds in 2-byte floats. Keeps the 1-byte
+/// codecs from unpacking to more than 512 MiB of 4-byte floats.
+pub const MAX_TENSOR_ELEMENTS: usize = MAX_TENSOR_BYTES / 2;

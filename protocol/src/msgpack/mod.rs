@@ -15,7 +15,7 @@
 mod read;
 mod scan;
 
-pub use read::{Fields, binary, flag, float, number, sequence, text, unsigned};
+pub use read::{Fields, binary, count, flag, float, name, names, number, sequence, text, unsigned};
 pub use rmpv::Value;
 
 use crate::error::DecodeError;
@@ -64,6 +64,17 @@ pub fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
             .map(|(key, value)| (key.into(), value))
             .collect(),
     )
+}
+
+/// A Python tuple of texts.
+#[must_use]
+pub fn text_tuple(names: &[String]) -> Value {
+    tuple(names.iter().map(|name| name.as_str().into()).collect())
+}
+
+/// `value` as `make` writes it, nil if there is none.
+pub fn nullable<T>(value: Option<T>, make: impl FnOnce(T) -> Value) -> Value {
+    value.map_or(Value::Nil, make)
 }
 
 /// A length or position as a msgpack integer.

@@ -1,7 +1,10 @@
 //! Typed access to msgpack values, as strict as the reference's validation.
 
 use super::{EXT_TUPLE, Value, decode};
-use crate::error::DecodeError;
+use crate::{
+    error::DecodeError,
+    limits::{MAX_LISTED_NAMES, MAX_NAME_BYTES},
+};
 
 /// The entries of a map with text keys. Unknown keys are ignored; of equal keys the last counts,
 /// as in Python.
@@ -154,4 +157,33 @@ pub fn sequence(value: &Value, what: &'static str) -> Result<Vec<Value>, DecodeE
         what,
         expected: "a tuple or list",
     })
+}
+
+/// Text of at most [`MAX_NAME_BYTES`].
+///
+/// # Errors
+/// `WrongType` or `LimitExceeded`.
+pub fn name(value: &Value, what: &'static str) -> Result<String, DecodeError> {
+    let name = text(value, what)?;
+    DecodeError::check_len(what, name.len(), MAX_NAME_BYTES)?;
+    Ok(name.to_owned())
+}
+
+/// A tuple or list of at most [`MAX_LISTED_NAMES`] names.
+///
+/// # Errors
+/// `WrongType`, `Malformed` or `LimitExceeded`.
+pub fn names(value: &Value, what: &'static str) -> Result<Vec<String>, DecodeError> {
+    let items = sequence(value, what)?;
+    DecodeError::check_len(what, items.len(), MAX_LISTED_NAMES)?;
+    items.iter().map(|item| name(item, what)).collect()
+}
+
+/// A non-negative integer that counts things in memory.
+///
+/// # Errors
+/// `WrongType`, or `Malformed` if it is wider than a memory size.
+pub fn count(value: &Value, what: &'static str) -> Result<usize, DecodeError> {
+    usize::try_from(unsigned(value, what)?)
+        .map_err(|_| DecodeError::malformed(what, "does not fit memory"))
 }

@@ -108,8 +108,10 @@ mod tests {
 
     #[test]
     fn fields_of_the_named_submessage_count_too() {
-        let mut result = dht::FindResult::default();
-        result.nearest_node_ids = vec![Bytes::new(); 50];
+        let result = dht::FindResult {
+            nearest_node_ids: vec![Bytes::new(); 50],
+            ..dht::FindResult::default()
+        };
         let body = Bytes::from(
             dht::FindResponse {
                 auth: None,
