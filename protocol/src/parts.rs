@@ -1,0 +1,1 @@
+//! Cutting a tensor into parts for a stream, and joining them again.
