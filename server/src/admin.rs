@@ -50,19 +50,27 @@ impl AdminPort {
         exporter: Exporter,
         board: Arc<StatusBoard>,
     ) -> Result<Option<Self>, Failure> {
-        let Some(listen) = admin.listen else { return Ok(None) };
-        let cannot = |error: &std::io::Error| {
-            Failure::new(Exit::OsError, format!("cannot listen on {listen} for the admin port"))
-                .caused_by(error)
-                .hint("--admin-listen 127.0.0.1:0 takes a free port, --admin-listen off does without")
+        let Some(listen) = admin.listen else {
+            return Ok(None);
         };
-        let listener = TcpListener::bind(listen).await.map_err(|error| cannot(&error))?;
+        let cannot = |error: &std::io::Error| {
+            Failure::new(
+                Exit::OsError,
+                format!("cannot listen on {listen} for the admin port"),
+            )
+            .caused_by(error)
+            .hint("--admin-listen 127.0.0.1:0 takes a free port, --admin-listen off does without")
+        };
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| cannot(&error))?;
         let address = listener.local_addr().map_err(|error| cannot(&error))?;
         let router = router(exporter.clone(), board, admin.token.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped.clone().cancelled_owned());
+            let serving = axum::serve(listener, router)
+                .with_graceful_shutdown(stopped.clone().cancelled_owned());
             tokio::select! {
                 result = serving => if let Err(error) = result {
                     tracing::error!(%error, "admin port ended");
@@ -72,7 +80,11 @@ impl AdminPort {
                 () = async { stopped.cancelled().await; tokio::time::sleep(CLOSE_DEADLINE).await } => {}
             }
         });
-        Ok(Some(Self { address, task, stop }))
+        Ok(Some(Self {
+            address,
+            task,
+            stop,
+        }))
     }
 
     /// Ends the port: running answers get a moment to finish.
@@ -104,20 +116,43 @@ fn router(exporter: Exporter, board: Arc<StatusBoard>, token: Option<Secret>) ->
     guarded.merge(open)
 }
 
-async fn check_token(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {
-    let Some(token) = token else { return next.run(request).await };
-    let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let is_right = given.and_then(|value| value.strip_prefix(b"Bearer ")).is_some_and(|given| token.matches(given));
+async fn check_token(
+    State(token): State<Option<Secret>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(token) = token else {
+        return next.run(request).await;
+    };
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .map(|value| value.as_bytes());
+    let is_right = given
+        .and_then(|value| value.strip_prefix(b"Bearer "))
+        .is_some_and(|given| token.matches(given));
     if is_right {
         next.run(request).await
     } else {
         let body = json!({ "error": "send the admin token as Authorization: Bearer TOKEN" });
-        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], Json(body)).into_response()
+        (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "Bearer")],
+            Json(body),
+        )
+            .into_response()
     }
 }
 
 async fn metrics(State(exporter): State<Exporter>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exporter.render()).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        exporter.render(),
+    )
+        .into_response()
 }
 
 async fn status(State(board): State<Arc<StatusBoard>>) -> Response {
@@ -128,14 +163,26 @@ async fn health(State(board): State<Arc<StatusBoard>>) -> Response {
     if board.is_healthy() {
         Json(json!({ "status": "ok" })).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "compute thread ended" }))).into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "status": "compute thread ended" })),
+        )
+            .into_response()
     }
 }
 
 async fn ready(State(board): State<Arc<StatusBoard>>) -> Response {
     let missing = board.missing();
-    let code = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "ready": missing.is_empty(), "missing": missing }))).into_response()
+    let code = if missing.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        code,
+        Json(json!({ "ready": missing.is_empty(), "missing": missing })),
+    )
+        .into_response()
 }
 
 /// How often samples are moved into buckets; the exporter's own default.

@@ -12,12 +12,20 @@ pub(crate) fn bytes(count: u64) -> String {
         amount /= 1024.0;
         unit = next;
     }
-    if unit == "B" { format!("{count} B") } else { format!("{amount:.1} {unit}") }
+    if unit == "B" {
+        format!("{count} B")
+    } else {
+        format!("{amount:.1} {unit}")
+    }
 }
 
 /// A rate without useless digits: `0.42`, `412`, `21300`.
 pub(crate) fn rate(value: f64) -> String {
-    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+    if value < 10.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.0}")
+    }
 }
 
 /// A word as a POSIX shell reads it back.

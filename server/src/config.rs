@@ -35,6 +35,8 @@ pub struct Config {
     pub listen: Vec<Multiaddr>,
     /// Multiaddrs to announce.
     pub announce: Announce,
+    /// Longest wait for a first peer to join through.
+    pub join_timeout: Duration,
     /// Ask others whether they can reach this server.
     pub check_reachability: bool,
     /// Bounds on sessions, memory and time.
@@ -160,7 +162,12 @@ impl LogOptions {
             (false, 1) => (operate.log_level.max(Level::DEBUG), Level::INFO),
             (false, _) => (Level::TRACE, Level::DEBUG),
         };
-        Self { level, library_level, format: operate.log_format, quiet: operate.quiet }
+        Self {
+            level,
+            library_level,
+            format: operate.log_format,
+            quiet: operate.quiet,
+        }
     }
 }
 
@@ -172,7 +179,11 @@ impl Config {
     /// # Errors
     /// One sentence that names the flag and what it accepts (exit 2), a missing
     /// model folder (66), or an unreadable token file (77 or 66).
-    pub fn from_cli(cli: Cli, folders: &Folders, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+    pub fn from_cli(
+        cli: Cli,
+        folders: &Folders,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
         let model = model_choice(&cli)?;
         refuse_unbuilt(&cli)?;
         let swarm = swarm_choice(&cli)?;
@@ -191,11 +202,16 @@ impl Config {
             model,
             dht_prefix: cli.model.dht_prefix.clone(),
             public_name: cli.swarm.public_name.clone(),
-            identity: cli.swarm.identity.clone().unwrap_or_else(|| folders.default_identity_file()),
+            identity: cli
+                .swarm
+                .identity
+                .clone()
+                .unwrap_or_else(|| folders.default_identity_file()),
             update_period,
             expiration,
             listen,
             announce,
+            join_timeout: cli.swarm.join_timeout,
             check_reachability: !cli.network.skip_reachability_check && !lone,
             swarm,
             limits: limits(&cli.limits),
@@ -212,7 +228,11 @@ impl Config {
 
 fn model_choice(cli: &Cli) -> Result<ModelChoice, Failure> {
     // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
-    let name = cli.model.positional_model.as_ref().or(cli.model.model.as_ref());
+    let name = cli
+        .model
+        .positional_model
+        .as_ref()
+        .or(cli.model.model.as_ref());
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Err(Failure::usage("no model given")
             .hint("block-server --model M --blocks 0:20, with a hub name or a local folder as M"));
@@ -226,19 +246,29 @@ fn model_choice(cli: &Cli) -> Result<ModelChoice, Failure> {
         (Some(blocks), _) => blocks.clone(),
         (None, true) => Blocks::All,
         (None, false) => {
-            return Err(Failure::usage("--blocks is needed for a hub model, as it decides how much is downloaded")
-                .hint("--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block"));
+            return Err(Failure::usage(
+                "--blocks is needed for a hub model, as it decides how much is downloaded",
+            )
+            .hint(
+                "--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block",
+            ));
         }
     };
     let dtype = match cli.model.dtype.as_str() {
         "auto" => None,
         name => Some(SpanDType::parse(name).ok_or_else(|| {
-            Failure::usage(format!("--dtype accepts auto, bf16, f16 or f32, got {name}"))
-                .hint("Petals' names float32, bfloat16 and float16 are accepted too")
+            Failure::usage(format!(
+                "--dtype accepts auto, bf16, f16 or f32, got {name}"
+            ))
+            .hint("Petals' names float32, bfloat16 and float16 are accepted too")
         })?),
     };
     Ok(ModelChoice {
-        name: if is_local { name.clone() } else { hub_name(name) },
+        name: if is_local {
+            name.clone()
+        } else {
+            hub_name(name)
+        },
         is_local,
         revision: cli.model.revision.clone(),
         blocks,
@@ -261,30 +291,41 @@ fn looks_like_a_folder(name: &str) -> bool {
 
 fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
     if !cli.model.quant.eq_ignore_ascii_case("none") {
-        return Err(Failure::usage(format!("--quant {} is not in this version", cli.model.quant))
-            .hint("leave the flag out; fewer --blocks need less memory"));
+        return Err(Failure::usage(format!(
+            "--quant {} is not in this version",
+            cli.model.quant
+        ))
+        .hint("leave the flag out; fewer --blocks need less memory"));
     }
     if !matches!(cli.model.device.as_str(), "auto" | "cpu") {
-        return Err(Failure::new(Exit::Unavailable, format!("no device {}", cli.model.device))
-            .cause("this build computes on: cpu")
-            .hint("--device cpu"));
+        return Err(
+            Failure::new(Exit::Unavailable, format!("no device {}", cli.model.device))
+                .cause("this build computes on: cpu")
+                .hint("--device cpu"),
+        );
     }
     Ok(())
 }
 
 fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
     let given = addresses::initial_peers(&cli.swarm.initial_peers)?;
-    match (cli.swarm.public_swarm, cli.swarm.new_swarm, given.is_empty()) {
+    match (
+        cli.swarm.public_swarm,
+        cli.swarm.new_swarm,
+        given.is_empty(),
+    ) {
         (true, false, true) => Ok(SwarmChoice::Public(addresses::public_swarm())),
         (false, false, false) => Ok(SwarmChoice::Join(given)),
         (false, _, true) => Ok(SwarmChoice::New),
-        _ => Err(Failure::usage("--initial-peers, --new-swarm and --public-swarm exclude each other")
-            .hint("keep the one that names the swarm you mean")),
+        _ => Err(Failure::usage(
+            "--initial-peers, --new-swarm and --public-swarm exclude each other",
+        )
+        .hint("keep the one that names the swarm you mean")),
     }
 }
 
 fn check_prefix(prefix: &str) -> Result<(), Failure> {
-    block_protocol::dht_prefix::validate(prefix).map_err(|error| {
+    block_protocol::uid::validate_prefix(prefix).map_err(|error| {
         Failure::usage(format!("--dht-prefix {prefix:?} cannot be used")).caused_by(&error)
     })
 }
@@ -319,18 +360,25 @@ fn limits(flags: &LimitFlags) -> Limits {
 }
 
 fn hub_access(cli: &Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<HubAccess, Failure> {
-    let offline = cli.files.offline || variable("HF_HUB_OFFLINE").is_some_and(|value| is_on(&value));
+    let offline =
+        cli.files.offline || variable("HF_HUB_OFFLINE").is_some_and(|value| is_on(&value));
     let token = match (&cli.files.token, &cli.files.token_file) {
         (Some(token), _) => Some(Secret::new(token.clone())),
         (None, Some(file)) => Some(Secret::read("--token-file", file)?),
         (None, None) => None,
     };
-    Ok(HubAccess { offline, token, cache_dir: cli.files.cache_dir.clone() })
+    Ok(HubAccess {
+        offline,
+        token,
+        cache_dir: cli.files.cache_dir.clone(),
+    })
 }
 
 /// The hub's own rule for switches in the environment.
 fn is_on(value: &str) -> bool {
-    ["1", "on", "yes", "true"].iter().any(|on| value.eq_ignore_ascii_case(on))
+    ["1", "on", "yes", "true"]
+        .iter()
+        .any(|on| value.eq_ignore_ascii_case(on))
 }
 
 fn admin(cli: &Cli) -> Result<Admin, Failure> {
@@ -340,17 +388,27 @@ fn admin(cli: &Cli) -> Result<Admin, Failure> {
     };
     let text = cli.operate.admin_listen.as_str();
     if text.eq_ignore_ascii_case("off") {
-        return Ok(Admin { listen: None, token });
+        return Ok(Admin {
+            listen: None,
+            token,
+        });
     }
     let listen: SocketAddr = text.parse().map_err(|_| {
-        Failure::usage(format!("--admin-listen accepts an address with a port, or off; got {text:?}"))
-            .hint("--admin-listen 127.0.0.1:31331")
+        Failure::usage(format!(
+            "--admin-listen accepts an address with a port, or off; got {text:?}"
+        ))
+        .hint("--admin-listen 127.0.0.1:31331")
     })?;
     if !listen.ip().is_loopback() && token.is_none() {
-        return Err(Failure::usage(format!("--admin-listen {listen} would be open to other machines"))
-            .hint("name a file with a token in --admin-token-file, or listen on 127.0.0.1"));
+        return Err(Failure::usage(format!(
+            "--admin-listen {listen} would be open to other machines"
+        ))
+        .hint("name a file with a token in --admin-token-file, or listen on 127.0.0.1"));
     }
-    Ok(Admin { listen: Some(listen), token })
+    Ok(Admin {
+        listen: Some(listen),
+        token,
+    })
 }
 
 /// Shortest life of an announcement by Petals' rule.

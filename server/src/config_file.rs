@@ -49,9 +49,10 @@ impl FileEntry {
             EntryValue::On => vec![self.flag.clone().into()],
             EntryValue::Repeat(count) => vec![self.flag.clone().into(); *count],
             // `--flag=value` keeps a list from swallowing what follows it.
-            EntryValue::Values(values) => {
-                values.iter().map(|value| format!("{}={value}", self.flag).into()).collect()
-            }
+            EntryValue::Values(values) => values
+                .iter()
+                .map(|value| format!("{}={value}", self.flag).into())
+                .collect(),
         }
     }
 }
@@ -62,7 +63,10 @@ impl FileEntry {
 /// The file cannot be read, is not TOML, has an unknown key, or a value of a
 /// kind no flag takes; the failure names file, line and nearest key (exit 78).
 pub(crate) fn read(path: &Path, command: &Command) -> Result<Vec<FileEntry>, Failure> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let extension = path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
     if matches!(extension, "yml" | "yaml") {
         return Err(bad_config(format!("{} is YAML", path.display()))
             .hint("write the same keys as TOML: public-name = \"alice\""));
@@ -71,24 +75,45 @@ pub(crate) fn read(path: &Path, command: &Command) -> Result<Vec<FileEntry>, Fai
     resolve(&text, path, command)
 }
 
+/// Long names of the flags that a file can set, each once.
+pub(crate) fn settings(command: &Command) -> Vec<String> {
+    let mut names: Vec<_> = Flags::of(command).known.into_iter().map(|(_, _, long, _)| long).collect();
+    names.dedup();
+    names
+}
+
 /// A value that the flag's own parser refuses.
 pub(crate) fn wrong_value(path: &Path, entry: &FileEntry, error: &clap::Error) -> Failure {
     let text = error.to_string();
     let reason = text.lines().next().unwrap_or_default();
     let reason = reason.trim_start_matches("error: ");
-    bad_config(format!("{}:{}: key {} has a wrong value", path.display(), entry.line, entry.key))
-        .cause(reason)
-        .hint(format!("block-server --help explains {}", entry.flag))
+    bad_config(format!(
+        "{}:{}: key {} has a wrong value",
+        path.display(),
+        entry.line,
+        entry.key
+    ))
+    .cause(reason)
+    .hint(format!("block-server --help explains {}", entry.flag))
 }
 
 fn read_bounded(path: &Path) -> Result<String, Failure> {
     let unreadable = |error: &std::io::Error| {
-        bad_config(format!("cannot read the configuration file {}", path.display())).caused_by(error)
+        bad_config(format!(
+            "cannot read the configuration file {}",
+            path.display()
+        ))
+        .caused_by(error)
     };
-    let size = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| unreadable(&error))?
+        .len();
     if size > MAX_FILE_BYTES {
-        return Err(bad_config(format!("{} has {size} bytes", path.display()))
-            .hint(format!("a configuration file has at most {MAX_FILE_BYTES} bytes")));
+        return Err(
+            bad_config(format!("{} has {size} bytes", path.display())).hint(format!(
+                "a configuration file has at most {MAX_FILE_BYTES} bytes"
+            )),
+        );
     }
     std::fs::read_to_string(path).map_err(|error| unreadable(&error))
 }
@@ -100,30 +125,41 @@ fn resolve(text: &str, path: &Path, command: &Command) -> Result<Vec<FileEntry>,
     })?;
     let flags = Flags::of(command);
     let mut entries: Vec<FileEntry> = Vec::new();
-    let mut add = |table_name: Option<&str>, key: &str, at: usize, value: &DeValue<'_>| -> Result<(), Failure> {
+    let mut add = |table_name: Option<&str>, key: &str, at: usize, value: &DeValue<'_>| {
         let line = line_of(text, at);
-        let entry = flags.entry(table_name, key, value).map_err(|problem| problem.report(path, line))?;
-        let entry = FileEntry { line, ..entry };
-        if let Some(first) = entries.iter().find(|earlier| earlier.id == entry.id) {
-            return Err(bad_config(format!("{}:{line}: {} is set twice", path.display(), entry.key))
-                .cause(format!("line {} sets it as {}", first.line, first.key)));
-        }
-        entries.push(entry);
+        let entry = flags
+            .entry(table_name, key, value)
+            .map_err(|problem| problem.report(path, line))?;
+        entries.push(FileEntry { line, ..entry });
         Ok(())
     };
-    for (key, value) in table.get_ref().iter() {
+    for (key, value) in table.get_ref() {
+        let name = normal(key.get_ref());
         match value.get_ref() {
-            DeValue::Table(inner) if TABLES.contains(&normal(key.get_ref()).as_str()) => {
-                for (inner_key, inner_value) in inner.iter() {
-                    let table_name = normal(key.get_ref());
-                    add(Some(&table_name), inner_key.get_ref(), inner_key.span().start, inner_value.get_ref())?;
+            DeValue::Table(inner) if TABLES.contains(&name.as_str()) => {
+                for (inner_key, inner_value) in inner {
+                    let at = inner_key.span().start;
+                    add(Some(&name), inner_key.get_ref(), at, inner_value.get_ref())?;
                 }
             }
             other => add(None, key.get_ref(), key.span().start, other)?,
         }
     }
     entries.sort_by_key(|entry| entry.line);
+    refuse_repeated(&entries, path)?;
     Ok(entries)
+}
+
+/// TOML itself refuses a repeated key; this finds one flag under two spellings.
+fn refuse_repeated(entries: &[FileEntry], path: &Path) -> Result<(), Failure> {
+    for (number, entry) in entries.iter().enumerate() {
+        if let Some(first) = entries[..number].iter().find(|earlier| earlier.id == entry.id) {
+            let what = format!("{}:{}: {} is set twice", path.display(), entry.line, entry.key);
+            return Err(bad_config(what)
+                .cause(format!("line {} sets it as {}", first.line, first.key)));
+        }
+    }
+    Ok(())
 }
 
 /// The flags a file may set.
@@ -137,32 +173,54 @@ impl Flags {
         let mut known = Vec::new();
         for arg in command.get_arguments() {
             // A file cannot name another file, and help is not a setting.
-            let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else { continue };
+            let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else {
+                continue;
+            };
             if matches!(id, "config" | "help" | "version") {
                 continue;
             }
             let aliases = arg.get_all_aliases().unwrap_or_default();
             for spelling in std::iter::once(long).chain(aliases) {
-                known.push((spelling.to_owned(), id.to_owned(), long.to_owned(), arg.get_action().clone()));
+                known.push((
+                    spelling.to_owned(),
+                    id.to_owned(),
+                    long.to_owned(),
+                    arg.get_action().clone(),
+                ));
             }
         }
         Self { known }
     }
 
-    fn entry(&self, table: Option<&str>, key: &str, value: &DeValue<'_>) -> Result<FileEntry, Problem> {
+    fn entry(
+        &self,
+        table: Option<&str>,
+        key: &str,
+        value: &DeValue<'_>,
+    ) -> Result<FileEntry, Problem> {
         let written = table.map_or_else(|| key.to_owned(), |table| format!("{table}.{key}"));
         let spelling = match table {
             Some(table) if PREFIX_TABLES.contains(&table) => format!("{table}-{}", normal(key)),
             _ => normal(key),
         };
-        let Some((_, id, long, action)) = self.known.iter().find(|known| known.0 == spelling) else {
-            return Err(Problem::Unknown { key: written, nearest: self.nearest(&spelling) });
+        let Some((_, id, long, action)) = self.known.iter().find(|known| known.0 == spelling)
+        else {
+            return Err(Problem::Unknown {
+                key: written,
+                nearest: self.nearest(&spelling),
+            });
         };
         let value = entry_value(value, action).ok_or_else(|| Problem::Kind {
             key: written.clone(),
             expected: expected_kind(action),
         })?;
-        Ok(FileEntry { id: id.clone(), key: written, line: 0, flag: format!("--{long}"), value })
+        Ok(FileEntry {
+            id: id.clone(),
+            key: written,
+            line: 0,
+            flag: format!("--{long}"),
+            value,
+        })
     }
 
     /// The most similar long name, if any is similar at all.
@@ -177,8 +235,14 @@ impl Flags {
 }
 
 enum Problem {
-    Unknown { key: String, nearest: Option<String> },
-    Kind { key: String, expected: &'static str },
+    Unknown {
+        key: String,
+        nearest: Option<String>,
+    },
+    Kind {
+        key: String,
+        expected: &'static str,
+    },
 }
 
 impl Problem {
@@ -191,9 +255,10 @@ impl Problem {
                     None => failure.hint("keys are named as the flags in block-server --help"),
                 }
             }
-            Self::Kind { key, expected } => {
-                bad_config(format!("{}:{line}: key {key} needs {expected}", path.display()))
-            }
+            Self::Kind { key, expected } => bad_config(format!(
+                "{}:{line}: key {key} needs {expected}",
+                path.display()
+            )),
         }
     }
 }
@@ -201,14 +266,22 @@ impl Problem {
 /// The value as its flag takes it; `None` if the kind does not fit.
 fn entry_value(value: &DeValue<'_>, action: &ArgAction) -> Option<EntryValue> {
     match (action, value) {
-        (ArgAction::SetTrue, DeValue::Boolean(on)) => Some(if *on { EntryValue::On } else { EntryValue::Off }),
-        (ArgAction::Count, DeValue::Integer(_)) => {
-            scalar(value)?.parse().ok().filter(|count| *count <= MAX_REPEAT).map(EntryValue::Repeat)
+        (ArgAction::SetTrue, DeValue::Boolean(on)) => {
+            Some(if *on { EntryValue::On } else { EntryValue::Off })
         }
-        (ArgAction::Append, DeValue::Array(items)) => {
-            items.iter().map(|item| scalar(item.get_ref())).collect::<Option<_>>().map(EntryValue::Values)
+        (ArgAction::Count, DeValue::Integer(_)) => scalar(value)?
+            .parse()
+            .ok()
+            .filter(|count| *count <= MAX_REPEAT)
+            .map(EntryValue::Repeat),
+        (ArgAction::Append, DeValue::Array(items)) => items
+            .iter()
+            .map(|item| scalar(item.get_ref()))
+            .collect::<Option<_>>()
+            .map(EntryValue::Values),
+        (ArgAction::Append | ArgAction::Set, _) => {
+            scalar(value).map(|value| EntryValue::Values(vec![value]))
         }
-        (ArgAction::Append | ArgAction::Set, _) => scalar(value).map(|value| EntryValue::Values(vec![value])),
         _ => None,
     }
 }
@@ -237,7 +310,11 @@ fn normal(key: &str) -> String {
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
 }
 
 fn bad_config(what: String) -> Failure {
@@ -261,7 +338,9 @@ fn edit_distance(left: &str, right: &str) -> usize {
 }
 
 /// Tables that may appear in the file.
-const TABLES: &[&str] = &["swarm", "network", "limits", "speed", "files", "log", "admin"];
+const TABLES: &[&str] = &[
+    "swarm", "network", "limits", "speed", "files", "log", "admin",
+];
 /// Tables whose name is the first word of the flag.
 const PREFIX_TABLES: &[&str] = &["log", "admin"];
 /// Most repetitions of a counted flag (`verbose`).
@@ -279,7 +358,11 @@ mod tests {
     }
 
     fn arguments(text: &str) -> Vec<OsString> {
-        resolved(text).unwrap().iter().flat_map(FileEntry::arguments).collect()
+        resolved(text)
+            .unwrap()
+            .iter()
+            .flat_map(FileEntry::arguments)
+            .collect()
     }
 
     #[test]
@@ -306,11 +389,20 @@ mod tests {
     fn an_unknown_key_names_file_line_and_nearest_key() {
         let failure = resolved("model = \"m\"\npublik-name = \"x\"\n").unwrap_err();
         assert_eq!(failure.exit(), Exit::BadConfig);
-        assert_eq!(failure.to_string(), "error: c.toml:2: unknown key publik-name\n  hint: did you mean public-name?");
+        assert_eq!(
+            failure.to_string(),
+            "error: c.toml:2: unknown key publik-name\n  hint: did you mean public-name?"
+        );
         let failure = resolved("[limits]\nmax-session = 1\n").unwrap_err();
-        assert!(failure.to_string().contains("did you mean max-sessions?"), "{failure}");
+        assert!(
+            failure.to_string().contains("did you mean max-sessions?"),
+            "{failure}"
+        );
         let failure = resolved("zzzzzzzz = 1\n").unwrap_err();
-        assert!(failure.to_string().contains("block-server --help"), "{failure}");
+        assert!(
+            failure.to_string().contains("block-server --help"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -321,13 +413,22 @@ mod tests {
     #[test]
     fn a_key_is_set_once_however_spelled() {
         let failure = resolved("port = 1\n[network]\nport = 2\n").unwrap_err();
-        assert!(failure.to_string().contains("line 1 sets it as port"), "{failure}");
+        assert!(
+            failure.to_string().contains("line 1 sets it as port"),
+            "{failure}"
+        );
         assert!(resolved("dtype = \"f32\"\ntorch_dtype = \"f32\"\n").is_err());
     }
 
     #[test]
     fn kinds_are_checked() {
-        for wrong in ["port = true", "offline = \"yes\"", "model = [\"m\"]", "initial-peers = [1.5, [2]]", "model = {a = 1}"] {
+        for wrong in [
+            "port = true",
+            "offline = \"yes\"",
+            "model = [\"m\"]",
+            "initial-peers = [1.5, [2]]",
+            "model = {a = 1}",
+        ] {
             let failure = resolved(wrong).unwrap_err();
             assert_eq!(failure.exit(), Exit::BadConfig, "{wrong}");
         }
@@ -336,7 +437,12 @@ mod tests {
     #[test]
     fn broken_toml_names_the_line() {
         let failure = resolved("model = \"m\"\nport = = 3\n").unwrap_err();
-        assert!(failure.to_string().starts_with("error: c.toml:2: not valid TOML"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .starts_with("error: c.toml:2: not valid TOML"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -25,7 +25,9 @@ impl Exporter {
         let internal = |error: &BuildError| {
             Failure::new(Exit::Software, "the metrics exporter cannot be built").caused_by(error)
         };
-        let recorder = builder().map_err(|error| internal(&error))?.build_recorder();
+        let recorder = builder()
+            .map_err(|error| internal(&error))?
+            .build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder)
             .map_err(|_| Failure::new(Exit::Software, "a metrics recorder is installed already"))?;
@@ -41,7 +43,10 @@ impl Exporter {
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
         let handle = builder().unwrap().build_recorder().handle();
-        Self { handle, process: Collector::default() }
+        Self {
+            handle,
+            process: Collector::default(),
+        }
     }
 
     /// Every metric as text.
@@ -59,7 +64,8 @@ impl Exporter {
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     // What neither table names is taken for a duration.
     let mut builder = PrometheusBuilder::new().set_buckets(swarm_metrics::RPC_SECONDS)?;
-    let tables = catalogue::histogram_buckets().chain(swarm_metrics::HISTOGRAM_BUCKETS.iter().copied());
+    let tables =
+        catalogue::histogram_buckets().chain(swarm_metrics::HISTOGRAM_BUCKETS.iter().copied());
     for (name, bounds) in tables {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)?;
     }
@@ -91,8 +97,14 @@ mod tests {
         let text = handle.render();
         assert!(!text.contains(" summary"), "{text}");
         for (name, bound) in largest {
-            assert!(text.contains(&format!("# TYPE {name} histogram")), "{name} in\n{text}");
-            assert!(text.contains(&format!("{name}_bucket{{le=\"{bound}\"}} 1")), "{name} in\n{text}");
+            assert!(
+                text.contains(&format!("# TYPE {name} histogram")),
+                "{name} in\n{text}"
+            );
+            assert!(
+                text.contains(&format!("{name}_bucket{{le=\"{bound}\"}} 1")),
+                "{name} in\n{text}"
+            );
         }
     }
 

@@ -26,12 +26,18 @@ impl Folders {
                 .hint("set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME")
         })?;
         let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
-        Ok(Self { config: xdg.config_dir().join(NAME), state: state.join(NAME) })
+        Ok(Self {
+            config: xdg.config_dir().join(NAME),
+            state: state.join(NAME),
+        })
     }
 
     /// Both folders under `root`; nothing outside it is touched.
     pub fn under(root: &Path) -> Self {
-        Self { config: root.join("config"), state: root.join("state") }
+        Self {
+            config: root.join("config"),
+            state: root.join("state"),
+        }
     }
 
     /// The configuration file that is read when no flag names one.

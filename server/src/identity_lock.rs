@@ -25,11 +25,20 @@ impl IdentityLock {
                 std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
                 _ => Exit::OsError,
             };
-            Failure::new(exit, format!("cannot write beside the identity file {}", identity.display()))
-                .caused_by(error)
-                .hint("--identity FILE in a folder that this user may write")
+            Failure::new(
+                exit,
+                format!(
+                    "cannot write beside the identity file {}",
+                    identity.display()
+                ),
+            )
+            .caused_by(error)
+            .hint("--identity FILE in a folder that this user may write")
         };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             std::fs::create_dir_all(folder).map_err(|error| cannot(&error))?;
         }
         let mut file = File::options()
@@ -42,7 +51,10 @@ impl IdentityLock {
         match file.try_lock() {
             Ok(()) => {
                 // The number only helps a person; the lock itself is the system's.
-                let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.rewind())
+                    .and_then(|()| write!(file, "{}", std::process::id()));
                 Ok(Self { _file: file })
             }
             Err(TryLockError::WouldBlock) => Err(taken(identity, &mut file)),
@@ -58,7 +70,11 @@ fn taken(identity: &Path, file: &mut File) -> Failure {
         Exit::TemporaryFailure,
         format!("another process uses the identity {}", identity.display()),
     );
-    let failure = if is_read && !holder.is_empty() { failure.cause(format!("it has the process id {holder}")) } else { failure };
+    let failure = if is_read && !holder.is_empty() {
+        failure.cause(format!("it has the process id {holder}"))
+    } else {
+        failure
+    };
     failure.hint("--identity FILE gives this server its own; --port 0 --admin-listen 127.0.0.1:0 its own ports")
 }
 
@@ -82,7 +98,12 @@ mod tests {
         let first = IdentityLock::take(&identity).unwrap();
         let failure = IdentityLock::take(&identity).unwrap_err();
         assert_eq!(failure.exit(), Exit::TemporaryFailure);
-        assert!(failure.to_string().contains(&std::process::id().to_string()), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .contains(&std::process::id().to_string()),
+            "{failure}"
+        );
         drop(first);
         IdentityLock::take(&identity).unwrap();
         assert!(!identity.exists(), "the lock does not make the key");

@@ -31,14 +31,24 @@ pub fn install(options: LogOptions) -> Result<StartLook, Failure> {
     let is_terminal = std::io::stderr().is_terminal();
     let is_json = options.format == LogFormat::Json;
     let lines = is_terminal && !is_json && !options.quiet;
-    let writer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);
-    let writer = if is_json { writer.json().flatten_event(true).boxed() } else { writer.with_target(false).boxed() };
+    let writer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal);
+    let writer = if is_json {
+        writer.json().flatten_event(true).boxed()
+    } else {
+        writer.with_target(false).boxed()
+    };
     tracing_subscriber::registry()
         .with(writer.with_filter(filter(options, std::env::var("RUST_LOG").ok())))
         .with(CountLines.with_filter(filter(options, std::env::var("RUST_LOG").ok())))
         .try_init()
         .map_err(|error| Failure::new(Exit::Software, "logging cannot start").caused_by(&error))?;
-    Ok(if lines { StartLook::Lines } else { StartLook::Events })
+    Ok(if lines {
+        StartLook::Lines
+    } else {
+        StartLook::Events
+    })
 }
 
 fn filter(options: LogOptions, rust_log: Option<String>) -> EnvFilter {
@@ -61,7 +71,12 @@ impl<S: Subscriber> Layer<S> for CountLines {
     }
 }
 
-const OUR_CRATES: [&str; 4] = ["block_server", "block_network", "block_model", "block_protocol"];
+const OUR_CRATES: [&str; 4] = [
+    "block_server",
+    "block_network",
+    "block_model",
+    "block_protocol",
+];
 
 #[cfg(test)]
 mod tests {

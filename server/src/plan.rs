@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use block_model::{Family, ModelConfig, SpanDType};
+use block_protocol::dht_prefix::{PrefixRule, default_prefix};
 
 use crate::amounts::bytes;
 use crate::cli::Blocks;
@@ -44,25 +45,37 @@ impl Plan {
         let blocks = resolve_blocks(&config.model.blocks, model.num_blocks)?;
         let (prefix, prefix_is_derived) = match &config.dht_prefix {
             Some(prefix) => (prefix.clone(), false),
-            None => (default_prefix(config, model.family)?, true),
+            None => (prefix_of_model(config, model.family)?, true),
         };
         let is_grouped = model.kv_heads < model.heads;
         let either = |given: Option<u64>, grouped: u64, plain: u64| {
             let tokens = given.unwrap_or(if is_grouped { grouped } else { plain });
             usize::try_from(tokens).unwrap_or(usize::MAX)
         };
-        let attn_cache_tokens =
-            either(config.limits.attn_cache_tokens, GROUPED_CACHE_TOKENS, PLAIN_CACHE_TOKENS);
+        let attn_cache_tokens = either(
+            config.limits.attn_cache_tokens,
+            GROUPED_CACHE_TOKENS,
+            PLAIN_CACHE_TOKENS,
+        );
         let count = blocks.len() as u64;
         Ok(Self {
             num_blocks: model.num_blocks,
-            dtype: config.model.dtype.unwrap_or_else(|| automatic_dtype(model.dtype)),
+            dtype: config
+                .model
+                .dtype
+                .unwrap_or_else(|| automatic_dtype(model.dtype)),
             prefix,
             prefix_is_derived,
             attn_cache_tokens,
-            inference_max_length: either(config.limits.inference_max_length, GROUPED_LENGTH, PLAIN_LENGTH),
+            inference_max_length: either(
+                config.limits.inference_max_length,
+                GROUPED_LENGTH,
+                PLAIN_LENGTH,
+            ),
             max_batch_tokens: either(config.limits.max_batch_size, GROUPED_LENGTH, PLAIN_LENGTH),
-            weight_bytes: block_parameters(model).saturating_mul(COMPUTE_BYTES).saturating_mul(count),
+            weight_bytes: block_parameters(model)
+                .saturating_mul(COMPUTE_BYTES)
+                .saturating_mul(count),
             cache_bytes: kv_bytes_per_token(model)
                 .saturating_mul(attn_cache_tokens as u64)
                 .saturating_mul(count),
@@ -94,14 +107,20 @@ impl Plan {
         if levers.is_empty() {
             levers.push("a machine with more memory, as one block does not fit".to_owned());
         }
-        Err(Failure::new(Exit::Unavailable, format!("blocks {}:{} do not fit in memory", self.blocks.start, self.blocks.end))
-            .cause(format!(
-                "weights need {}, the KV cache {}; {} are available",
-                bytes(self.weight_bytes),
-                bytes(self.cache_bytes),
-                bytes(available)
-            ))
-            .hint(levers.join(", or ")))
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!(
+                "blocks {}:{} do not fit in memory",
+                self.blocks.start, self.blocks.end
+            ),
+        )
+        .cause(format!(
+            "weights need {}, the KV cache {}; {} are available",
+            bytes(self.weight_bytes),
+            bytes(self.cache_bytes),
+            bytes(available)
+        ))
+        .hint(levers.join(", or ")))
     }
 }
 
@@ -115,9 +134,13 @@ fn resolve_blocks(asked: &Blocks, num_blocks: usize) -> Result<Range<usize>, Fai
     if range.end <= num_blocks {
         return Ok(range);
     }
-    Err(Failure::usage(format!("--blocks {asked} does not fit the model"))
-        .cause(format!("the model has {num_blocks} blocks, 0:{num_blocks} is all of them"))
-        .hint("--blocks all"))
+    Err(
+        Failure::usage(format!("--blocks {asked} does not fit the model"))
+            .cause(format!(
+                "the model has {num_blocks} blocks, 0:{num_blocks} is all of them"
+            ))
+            .hint("--blocks all"),
+    )
 }
 
 /// Petals' rule: the checkpoint's own, but float32 or nothing means bfloat16.
@@ -128,24 +151,36 @@ fn automatic_dtype(checkpoint: Option<SpanDType>) -> SpanDType {
     }
 }
 
-fn default_prefix(config: &Config, family: Family) -> Result<String, Failure> {
+fn prefix_of_model(config: &Config, family: Family) -> Result<String, Failure> {
     let name = &config.model.name;
-    let repository = if config.model.is_local { folder_name(name) } else { Some(name.clone()) };
-    let family = match family {
-        Family::Llama => block_protocol::dht_prefix::Family::Llama,
+    let repository = if config.model.is_local {
+        folder_name(name)
+    } else {
+        Some(name.clone())
     };
-    let prefix = repository.map(|repository| block_protocol::dht_prefix::default_prefix(family, &repository));
+    let rule = match family {
+        Family::Llama => PrefixRule::Llama,
+    };
+    let prefix = repository.map(|repository| default_prefix(rule, &repository));
     match prefix {
-        Some(prefix) if block_protocol::dht_prefix::validate(&prefix).is_ok() => Ok(prefix),
-        _ => Err(Failure::usage(format!("the name of the model {name:?} gives no DHT prefix"))
-            .hint("name one without dot or space: --dht-prefix my-model-hf")),
+        Some(Ok(prefix)) => Ok(prefix),
+        _ => Err(Failure::usage(format!(
+            "the name of the model {name:?} gives no DHT prefix"
+        ))
+        .hint("name one without dot or space: --dht-prefix my-model-hf")),
     }
 }
 
 /// The folder's own name, also for `.` and for links.
 fn folder_name(path: &str) -> Option<String> {
     let named = Path::new(path).file_name().map(ToOwned::to_owned);
-    let name = named.or_else(|| Path::new(path).canonicalize().ok()?.file_name().map(ToOwned::to_owned))?;
+    let name = named.or_else(|| {
+        Path::new(path)
+            .canonicalize()
+            .ok()?
+            .file_name()
+            .map(ToOwned::to_owned)
+    })?;
     name.into_string().ok()
 }
 
@@ -155,7 +190,11 @@ fn block_parameters(model: &ModelConfig) -> u64 {
     let (hidden, ffn) = (size(model.hidden), size(model.ffn));
     let queries = size(model.heads).saturating_mul(size(model.head_dim));
     let keys = size(model.kv_heads).saturating_mul(size(model.head_dim));
-    let columns = queries.saturating_add(keys).saturating_mul(2).saturating_add(ffn.saturating_mul(3)).saturating_add(2);
+    let columns = queries
+        .saturating_add(keys)
+        .saturating_mul(2)
+        .saturating_add(ffn.saturating_mul(3))
+        .saturating_add(2);
     hidden.saturating_mul(columns)
 }
 

@@ -23,17 +23,32 @@ impl Secret {
     pub(crate) fn read(flag: &str, file: &Path) -> Result<Self, Failure> {
         let read = || -> std::io::Result<String> {
             let mut text = String::new();
-            std::fs::File::open(file)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+            std::fs::File::open(file)?
+                .take(MAX_FILE_BYTES)
+                .read_to_string(&mut text)?;
             Ok(text)
         };
         let text = read().map_err(|error| {
-            let exit = if error.kind() == ErrorKind::NotFound { Exit::NoInput } else { Exit::NoPermission };
-            Failure::new(exit, format!("cannot read the file of {flag}: {}", file.display())).caused_by(&error)
+            let exit = if error.kind() == ErrorKind::NotFound {
+                Exit::NoInput
+            } else {
+                Exit::NoPermission
+            };
+            Failure::new(
+                exit,
+                format!("cannot read the file of {flag}: {}", file.display()),
+            )
+            .caused_by(&error)
         })?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.is_empty() || text.len() as u64 == MAX_FILE_BYTES {
-            return Err(Failure::usage(format!("{flag} accepts a file with the token in its first line"))
-                .cause(format!("{} is empty or longer than {MAX_FILE_BYTES} bytes", file.display())));
+            return Err(Failure::usage(format!(
+                "{flag} accepts a file with the token in its first line"
+            ))
+            .cause(format!(
+                "{} is empty or longer than {MAX_FILE_BYTES} bytes",
+                file.display()
+            )));
         }
         Ok(Self(token.to_owned()))
     }
@@ -46,7 +61,10 @@ impl Secret {
     /// Whether `candidate` is the secret; takes the same time wherever they differ.
     pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
         let secret = self.0.as_bytes();
-        let differing = secret.iter().zip(candidate).fold(0_u8, |bits, (left, right)| bits | (left ^ right));
+        let differing = secret
+            .iter()
+            .zip(candidate)
+            .fold(0_u8, |bits, (left, right)| bits | (left ^ right));
         secret.len() == candidate.len() && differing == 0
     }
 }
@@ -78,12 +96,24 @@ mod tests {
     fn files_are_read_with_bounds() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("token");
-        assert_eq!(Secret::read("--token-file", &file).unwrap_err().exit(), Exit::NoInput);
+        assert_eq!(
+            Secret::read("--token-file", &file).unwrap_err().exit(),
+            Exit::NoInput
+        );
         std::fs::write(&file, "\n").unwrap();
-        assert_eq!(Secret::read("--token-file", &file).unwrap_err().exit(), Exit::Usage);
+        assert_eq!(
+            Secret::read("--token-file", &file).unwrap_err().exit(),
+            Exit::Usage
+        );
         std::fs::write(&file, "x".repeat(5000)).unwrap();
-        assert_eq!(Secret::read("--token-file", &file).unwrap_err().exit(), Exit::Usage);
+        assert_eq!(
+            Secret::read("--token-file", &file).unwrap_err().exit(),
+            Exit::Usage
+        );
         std::fs::write(&file, " token \nrest").unwrap();
-        assert_eq!(Secret::read("--token-file", &file).unwrap().expose(), "token");
+        assert_eq!(
+            Secret::read("--token-file", &file).unwrap().expose(),
+            "token"
+        );
     }
 }

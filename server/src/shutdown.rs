@@ -15,8 +15,9 @@ use crate::error_report::{Exit, Failure};
 /// The system refuses a handler (exit 71). Must be called inside a tokio runtime.
 pub fn on_signals() -> Result<CancellationToken, Failure> {
     let watch = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::new(Exit::OsError, "signals cannot be handled").caused_by(&error))
+        signal(kind).map_err(|error| {
+            Failure::new(Exit::OsError, "signals cannot be handled").caused_by(&error)
+        })
     };
     let mut interrupt = watch(SignalKind::interrupt())?;
     let mut terminate = watch(SignalKind::terminate())?;

@@ -162,8 +162,11 @@ impl StatusBoard {
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let healthy = self.is_healthy();
         let facts = self.lock();
-        let mut missing: Vec<_> =
-            Latch::ALL.iter().filter(|latch| !facts.latched.contains(latch)).map(|latch| latch.name()).collect();
+        let mut missing: Vec<_> = Latch::ALL
+            .iter()
+            .filter(|latch| !facts.latched.contains(latch))
+            .map(|latch| latch.name())
+            .collect();
         if facts.is_draining {
             missing.push("not_draining");
         }
@@ -181,7 +184,9 @@ impl StatusBoard {
 
 impl std::fmt::Debug for StatusBoard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StatusBoard").field("report", &self.report()).finish_non_exhaustive()
+        f.debug_struct("StatusBoard")
+            .field("report", &self.report())
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,7 +197,10 @@ mod tests {
     #[test]
     fn ready_once_every_latch_is_set_and_until_draining() {
         let board = StatusBoard::default();
-        assert_eq!(board.missing(), ["swarm_joined", "model_loaded", "announced"]);
+        assert_eq!(
+            board.missing(),
+            ["swarm_joined", "model_loaded", "announced"]
+        );
         board.latch(Latch::ModelLoaded);
         board.latch(Latch::SwarmJoined);
         board.latch(Latch::Announced);
@@ -208,7 +216,11 @@ mod tests {
     fn live_figures_are_read_when_asked() {
         let board = StatusBoard::default();
         assert_eq!(board.report().sessions, 0);
-        board.read_live_from(|| LiveFigures { sessions: 3, cache_tokens_left: 7, is_healthy: false });
+        board.read_live_from(|| LiveFigures {
+            sessions: 3,
+            cache_tokens_left: 7,
+            is_healthy: false,
+        });
         let report = board.report();
         assert_eq!((report.sessions, report.cache_tokens_left), (3, 7));
         assert!(!board.is_healthy());

@@ -7,10 +7,22 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 /// Says what each metric means, and exports every closed label set as 0.
 pub(crate) fn describe() {
     describe_counter!("block_log_messages_total", "Log lines written, by level.");
-    describe_histogram!("block_server_block_load_duration_seconds", "Time to make one block ready.");
-    describe_gauge!("block_server_memory_bytes", "Memory held per device and purpose.");
-    describe_gauge!("swarm_p2p_reachability", "State set of this node's reachability.");
-    describe_histogram!("swarm_p2p_ping_duration_seconds", "Round-trip time to candidate servers.");
+    describe_histogram!(
+        "block_server_block_load_duration_seconds",
+        "Time to make one block ready."
+    );
+    describe_gauge!(
+        "block_server_memory_bytes",
+        "Memory held per device and purpose."
+    );
+    describe_gauge!(
+        "swarm_p2p_reachability",
+        "State set of this node's reachability."
+    );
+    describe_histogram!(
+        "swarm_p2p_ping_duration_seconds",
+        "Round-trip time to candidate servers."
+    );
     describe_counter!("swarm_dht_announces_total", "Block announcements finished.");
     describe_gauge!(
         "swarm_dht_last_announce_timestamp_seconds",
@@ -33,11 +45,13 @@ pub(crate) const HISTOGRAM_BUCKETS: &[(&str, &[f64])] = &[
 ];
 
 /// Bounds for loading, seconds.
-const LONG_SECONDS: &[f64] =
-    &[0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
+const LONG_SECONDS: &[f64] = &[
+    0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
 /// Bounds for pings and waits, seconds.
-pub(crate) const RPC_SECONDS: &[f64] =
-    &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0];
+pub(crate) const RPC_SECONDS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,
+];
 
 /// Counts one log line.
 pub(crate) fn record_log_line(level: tracing::Level) {
@@ -101,7 +115,10 @@ pub(crate) fn record_reachability(now: Reachability) {
         Reachability::Unknown => "unknown",
     };
     for state in ["direct", "relay", "unreachable", "unknown"] {
-        gauge!("swarm_p2p_reachability", "state" => state)
-            .set(if state == current { 1.0 } else { 0.0 });
+        gauge!("swarm_p2p_reachability", "state" => state).set(if state == current {
+            1.0
+        } else {
+            0.0
+        });
     }
 }

@@ -36,15 +36,28 @@ pub(crate) struct Announced {
 impl Announced {
     /// A number of the operator, as it is.
     pub(crate) const fn fixed(throughput: f64) -> Self {
-        Self { throughput, speed: None, network: None }
+        Self {
+            throughput,
+            speed: None,
+            network: None,
+        }
     }
 
     /// Petals' formula. A request runs through a random part of the span, so
     /// through `(blocks + 1) / 2` blocks on average.
-    pub(crate) fn from_speed(speed: BlockSpeed, blocks: usize, hidden: usize, network_mbps: f64) -> Self {
+    pub(crate) fn from_speed(
+        speed: BlockSpeed,
+        blocks: usize,
+        hidden: usize,
+        network_mbps: f64,
+    ) -> Self {
         let network = network_mbps * 1e6 / (hidden as f64 * BITS_PER_VALUE);
         let compute = speed.forward / ((blocks as f64 + 1.0) / 2.0);
-        Self { throughput: compute.min(network), speed: Some(speed), network: Some(network) }
+        Self {
+            throughput: compute.min(network),
+            speed: Some(speed),
+            network: Some(network),
+        }
     }
 }
 
@@ -53,7 +66,10 @@ impl Announced {
 /// # Errors
 /// The span's own; a span that cannot run its first block cannot serve.
 pub(crate) fn measure(span: &mut dyn BlockSpan, longest: usize) -> Result<BlockSpeed, SpanError> {
-    Ok(BlockSpeed { forward: measure_forward(span, longest)?, inference: measure_inference(span, longest)? })
+    Ok(BlockSpeed {
+        forward: measure_forward(span, longest)?,
+        inference: measure_inference(span, longest)?,
+    })
 }
 
 fn measure_forward(span: &mut dyn BlockSpan, longest: usize) -> Result<f64, SpanError> {
@@ -62,8 +78,15 @@ fn measure_forward(span: &mut dyn BlockSpan, longest: usize) -> Result<f64, Span
     let hidden = span.description().hidden;
     let values = sample(seq * hidden);
     let mut run = |seq: usize| {
-        let hidden_states = HiddenStates { values: &values[..seq * hidden], shape: [1, seq, hidden] };
-        span.forward(&ForwardRow { blocks: first..first + 1, hidden_states, prompts: None })
+        let hidden_states = HiddenStates {
+            values: &values[..seq * hidden],
+            shape: [1, seq, hidden],
+        };
+        span.forward(&ForwardRow {
+            blocks: first..first + 1,
+            hidden_states,
+            prompts: None,
+        })
     };
     // Warms caches and threads without the price of a whole step.
     run(seq.min(WARM_UP_TOKENS))?;
@@ -98,11 +121,16 @@ fn inference_steps(
             cache,
             blocks: first..first + 1,
             position,
-            hidden_states: HiddenStates { values: &values, shape: [1, 1, hidden] },
+            hidden_states: HiddenStates {
+                values: &values,
+                shape: [1, 1, hidden],
+            },
             prompts: None,
             reorder: None,
         };
-        span.step(&[row]).into_iter().try_for_each(|output| output.map(drop))
+        span.step(&[row])
+            .into_iter()
+            .try_for_each(|output| output.map(drop))
     };
     run(0)?;
     let started = Instant::now();
@@ -120,7 +148,9 @@ fn per_second(tokens: usize, took: Duration) -> f64 {
 
 /// Values in -0.8..0.8 with six fraction bits, so that every dtype holds them exactly.
 fn sample(count: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 37) % 101) as f32 / 64.0 - 50.0 / 64.0).collect()
+    (0..count)
+        .map(|i| ((i * 37) % 101) as f32 / 64.0 - 50.0 / 64.0)
+        .collect()
 }
 
 /// What a measurement depends on; the same text means that the old figure still holds.
@@ -143,9 +173,12 @@ pub(crate) fn key(span: &dyn BlockSpan, model: &block_model::ModelConfig) -> Str
 
 /// The kept figure, if there is a usable one; a damaged file counts as none.
 pub(crate) fn read_kept(file: &Path, key: &str) -> Option<BlockSpeed> {
-    let kept: BTreeMap<String, BlockSpeed> = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let kept: BTreeMap<String, BlockSpeed> =
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     kept.get(key).copied().filter(|speed| {
-        [speed.forward, speed.inference].iter().all(|figure| figure.is_finite() && *figure > 0.0)
+        [speed.forward, speed.inference]
+            .iter()
+            .all(|figure| figure.is_finite() && *figure > 0.0)
     })
 }
 
@@ -155,8 +188,10 @@ pub(crate) fn read_kept(file: &Path, key: &str) -> Option<BlockSpeed> {
 /// # Errors
 /// The folder or file cannot be written.
 pub(crate) fn keep(file: &Path, key: &str, speed: BlockSpeed) -> io::Result<()> {
-    let mut kept: BTreeMap<String, BlockSpeed> =
-        std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let mut kept: BTreeMap<String, BlockSpeed> = std::fs::read(file)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
     kept.insert(key.to_owned(), speed);
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
@@ -182,7 +217,10 @@ mod tests {
 
     #[test]
     fn the_announced_figure_is_the_smaller_of_compute_and_network() {
-        let speed = BlockSpeed { forward: 1000.0, inference: 100.0 };
+        let speed = BlockSpeed {
+            forward: 1000.0,
+            inference: 100.0,
+        };
         let compute_bound = Announced::from_speed(speed, 9, 64, 100.0);
         assert_eq!(compute_bound.throughput, 200.0);
         assert_eq!(compute_bound.network, Some(100e6 / (64.0 * 16.0)));
@@ -203,16 +241,32 @@ mod tests {
     fn figures_are_kept_side_by_side() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("state").join("throughput.json");
-        let speed = BlockSpeed { forward: 2.0, inference: 1.0 };
+        let speed = BlockSpeed {
+            forward: 2.0,
+            inference: 1.0,
+        };
         assert_eq!(read_kept(&file, "a"), None);
         keep(&file, "a", speed).unwrap();
-        keep(&file, "b", BlockSpeed { forward: 0.0, inference: 1.0 }).unwrap();
+        keep(
+            &file,
+            "b",
+            BlockSpeed {
+                forward: 0.0,
+                inference: 1.0,
+            },
+        )
+        .unwrap();
         assert_eq!(read_kept(&file, "a"), Some(speed));
         assert_eq!(read_kept(&file, "b"), None, "a figure of zero is no figure");
         std::fs::write(&file, "damaged").unwrap();
         assert_eq!(read_kept(&file, "a"), None);
         keep(&file, "a", speed).unwrap();
         assert_eq!(read_kept(&file, "a"), Some(speed));
-        assert_eq!(std::fs::read_dir(root.path().join("state")).unwrap().count(), 1);
+        assert_eq!(
+            std::fs::read_dir(root.path().join("state"))
+                .unwrap()
+                .count(),
+            1
+        );
     }
 }

@@ -11,7 +11,10 @@ async fn port(token: Option<&str>) -> (AdminPort, Arc<StatusBoard>) {
         listen: Some(([127, 0, 0, 1], 0).into()),
         token: token.map(|token| Secret::new(token.into())),
     };
-    let port = AdminPort::start(&admin, Exporter::for_test(), Arc::clone(&board)).await.unwrap().unwrap();
+    let port = AdminPort::start(&admin, Exporter::for_test(), Arc::clone(&board))
+        .await
+        .unwrap()
+        .unwrap();
     (port, board)
 }
 
@@ -39,7 +42,8 @@ async fn readiness_follows_the_latches() {
 async fn status_is_the_report_and_metrics_are_text() {
     let (port, board) = port(None).await;
     board.update(|report| report.peer_id = "12D3".into());
-    let report: StatusReport = serde_json::from_slice(&get(&port, "/status", None).await.body).unwrap();
+    let report: StatusReport =
+        serde_json::from_slice(&get(&port, "/status", None).await.body).unwrap();
     assert_eq!(report.peer_id, "12D3");
     assert_eq!(report.pid, std::process::id());
     assert_eq!(get(&port, "/metrics", None).await.status, 200);
@@ -62,8 +66,13 @@ async fn a_token_guards_all_but_health() {
 #[tokio::test]
 async fn a_taken_port_is_said() {
     let (port, board) = port(None).await;
-    let admin = Admin { listen: Some(port.address), token: None };
-    let failure = AdminPort::start(&admin, Exporter::for_test(), board).await.unwrap_err();
+    let admin = Admin {
+        listen: Some(port.address),
+        token: None,
+    };
+    let failure = AdminPort::start(&admin, Exporter::for_test(), board)
+        .await
+        .unwrap_err();
     assert_eq!(failure.exit(), Exit::OsError);
     port.stop().await;
 }

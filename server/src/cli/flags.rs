@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::values::{Blocks, CompressionName, LogFormat, Throughput, parse_public_name, parse_seconds};
+use super::values::{
+    Blocks, CompressionName, LogFormat, Throughput, parse_public_name, parse_seconds,
+};
 
 /// What is served.
 #[derive(Debug, Clone, Args)]
@@ -21,7 +23,12 @@ pub struct ModelFlags {
     pub positional_model: Option<String>,
 
     /// Model: a hub name (ORG/NAME) or a local folder; the same as the positional MODEL [default: none, required]
-    #[arg(long, env = "BLOCK_SERVER_MODEL", value_name = "M", alias = "converted-model-name-or-path")]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_MODEL",
+        value_name = "M",
+        alias = "converted-model-name-or-path"
+    )]
     pub model: Option<String>,
 
     /// Blocks to serve: a range 0:20 (end not included), a count 12 (from block 0), or all
@@ -30,25 +37,55 @@ pub struct ModelFlags {
     pub blocks: Option<Blocks>,
 
     /// Branch, tag or commit on the hub
-    #[arg(long, env = "BLOCK_SERVER_REVISION", value_name = "REV", default_value = "main", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_REVISION",
+        value_name = "REV",
+        default_value = "main",
+        hide_short_help = true
+    )]
     pub revision: String,
 
     /// Number format of the blocks: auto, bf16, f16 or f32; auto takes the checkpoint's, with
     /// float32 read as bf16 as Petals does. On a CPU 16-bit weights are widened to f32 once
     /// while loading, and hidden states between blocks keep the 16-bit format
-    #[arg(long, env = "BLOCK_SERVER_DTYPE", value_name = "DTYPE", default_value = "auto", alias = "torch-dtype")]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_DTYPE",
+        value_name = "DTYPE",
+        default_value = "auto",
+        alias = "torch-dtype"
+    )]
     pub dtype: String,
 
     /// Quantization of the weights: only none in this version
-    #[arg(long, env = "BLOCK_SERVER_QUANT", value_name = "Q", default_value = "none", alias = "quant-type", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_QUANT",
+        value_name = "Q",
+        default_value = "none",
+        alias = "quant-type",
+        hide_short_help = true
+    )]
     pub quant: String,
 
     /// Device that computes: auto or cpu
-    #[arg(long, env = "BLOCK_SERVER_DEVICE", value_name = "D", default_value = "auto", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_DEVICE",
+        value_name = "D",
+        default_value = "auto",
+        hide_short_help = true
+    )]
     pub device: String,
 
     /// Prefix of the DHT keys, without dot or space [default: from the model name by Petals' rule]
-    #[arg(long, env = "BLOCK_SERVER_DHT_PREFIX", value_name = "P", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_DHT_PREFIX",
+        value_name = "P",
+        hide_short_help = true
+    )]
     pub dht_prefix: Option<String>,
 }
 
@@ -60,6 +97,10 @@ pub struct SwarmFlags {
     /// [default: none, starts a private swarm]
     #[arg(long, env = "BLOCK_SERVER_INITIAL_PEERS", value_name = "ADDR", num_args = 0.., value_delimiter = ',')]
     pub initial_peers: Vec<String>,
+
+    /// Longest wait for one of the initial peers to answer, in seconds
+    #[arg(long, env = "BLOCK_SERVER_JOIN_TIMEOUT", value_name = "S", default_value = "60", value_parser = parse_seconds, hide_short_help = true)]
+    pub join_timeout: Duration,
 
     /// Start a private swarm; this is also what happens without --initial-peers and --public-swarm
     #[arg(long, env = "BLOCK_SERVER_NEW_SWARM", value_parser = BoolishValueParser::new())]
@@ -74,7 +115,13 @@ pub struct SwarmFlags {
     pub public_name: Option<String>,
 
     /// Key file, written with mode 0600 if absent [default: identity.key in the state folder]
-    #[arg(long, env = "BLOCK_SERVER_IDENTITY", value_name = "FILE", alias = "identity-path", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_IDENTITY",
+        value_name = "FILE",
+        alias = "identity-path",
+        hide_short_help = true
+    )]
     pub identity: Option<PathBuf>,
 
     /// Seconds between two announcements
@@ -99,7 +146,12 @@ pub struct NetworkFlags {
     pub listen_maddr: Vec<String>,
 
     /// Announce this address; needs a --port that is not 0 [default: the addresses of this machine]
-    #[arg(long, env = "BLOCK_SERVER_PUBLIC_IP", value_name = "IP", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_PUBLIC_IP",
+        value_name = "IP",
+        hide_short_help = true
+    )]
     pub public_ip: Option<std::net::IpAddr>,
 
     /// Exact multiaddrs to announce [default: the addresses of this machine]
@@ -162,7 +214,13 @@ pub struct LimitFlags {
 pub struct SpeedFlags {
     /// Announced throughput: auto (measure once, keep the result), eval (measure again), dry-run
     /// (measure, print, exit), or a number of tokens per second
-    #[arg(long, env = "BLOCK_SERVER_THROUGHPUT", value_name = "V", default_value = "auto", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_THROUGHPUT",
+        value_name = "V",
+        default_value = "auto",
+        hide_short_help = true
+    )]
     pub throughput: Throughput,
 
     /// Network speed for the announced throughput, in Mbit/s; it is assumed, never measured
@@ -170,7 +228,13 @@ pub struct SpeedFlags {
     pub network_mbps: f64,
 
     /// Wire compression of replies: none, float16, meanstd-16bit, quantile-8bit, uniform-8bit or blockwise-8bit
-    #[arg(long, env = "BLOCK_SERVER_COMPRESSION", value_name = "C", default_value = "none", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_COMPRESSION",
+        value_name = "C",
+        default_value = "none",
+        hide_short_help = true
+    )]
     pub compression: CompressionName,
 }
 
@@ -184,15 +248,32 @@ pub struct FileFlags {
 
     /// Hub token for gated models; visible to other users of this machine, prefer --token-file
     /// [default: HF_TOKEN, then the hub's own token file]
-    #[arg(long, env = "BLOCK_SERVER_TOKEN", value_name = "T", hide_env_values = true, hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_TOKEN",
+        value_name = "T",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     pub token: Option<String>,
 
     /// File with the hub token [default: none]
-    #[arg(long, env = "BLOCK_SERVER_TOKEN_FILE", value_name = "FILE", conflicts_with = "token", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token",
+        hide_short_help = true
+    )]
     pub token_file: Option<PathBuf>,
 
     /// Hub cache, shared with Python tools [default: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub]
-    #[arg(long, env = "BLOCK_SERVER_CACHE_DIR", value_name = "DIR", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_CACHE_DIR",
+        value_name = "DIR",
+        hide_short_help = true
+    )]
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -206,11 +287,22 @@ pub struct OperateFlags {
     pub admin_listen: String,
 
     /// File with the token that /metrics and /status then ask for (Authorization: Bearer) [default: none]
-    #[arg(long, env = "BLOCK_SERVER_ADMIN_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_ADMIN_TOKEN_FILE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
     pub admin_token_file: Option<PathBuf>,
 
     /// Log level: error, warn, info, debug or trace; RUST_LOG wins
-    #[arg(long, env = "BLOCK_SERVER_LOG_LEVEL", value_name = "L", default_value = "info", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_LOG_LEVEL",
+        value_name = "L",
+        default_value = "info",
+        hide_short_help = true
+    )]
     pub log_level: tracing::Level,
 
     /// More log lines; twice for all [default: 0]
@@ -222,7 +314,13 @@ pub struct OperateFlags {
     pub quiet: bool,
 
     /// Log format: auto (readable on a terminal, plain in a pipe) or json
-    #[arg(long, env = "BLOCK_SERVER_LOG_FORMAT", value_name = "F", default_value = "auto", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_LOG_FORMAT",
+        value_name = "F",
+        default_value = "auto",
+        hide_short_help = true
+    )]
     pub log_format: LogFormat,
 
     /// Configuration file in TOML, keys named as the flags
@@ -240,7 +338,7 @@ pub const DEFAULT_PORT: u16 = 31330;
 /// The port after the peers' one, on loopback only.
 pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:31331";
 /// What Petals falls back to when its speed test fails, in Mbit/s.
-pub const DEFAULT_NETWORK_MBPS: f64 = 100.0;
+pub(super) const DEFAULT_NETWORK_MBPS: f64 = 100.0;
 /// Upper bound of token counts in flags: far above any context length, and its
 /// product with any hidden size still fits u64.
 const MAX_TOKENS: u64 = 1 << 32;

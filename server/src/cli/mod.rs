@@ -16,8 +16,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use flags::{
-    DEFAULT_ADMIN_LISTEN, DEFAULT_PORT, FileFlags, LimitFlags, ModelFlags, NetworkFlags, OperateFlags,
-    SpeedFlags, SwarmFlags,
+    DEFAULT_ADMIN_LISTEN, DEFAULT_PORT, FileFlags, LimitFlags, ModelFlags, NetworkFlags,
+    OperateFlags, SpeedFlags, SwarmFlags,
 };
 pub use values::{Blocks, CompressionName, LogFormat, Throughput};
 
@@ -110,26 +110,51 @@ pub enum ParseError {
 ///
 /// # Errors
 /// A wrong flag, a refused one, or a configuration file that is wrong.
-pub fn parse(args: impl IntoIterator<Item = OsString>, folders: &Folders) -> Result<Parsed, ParseError> {
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    folders: &Folders,
+) -> Result<Parsed, ParseError> {
     let translated = petals::translate(args).map_err(ParseError::Failure)?;
-    let matches = Cli::command().try_get_matches_from(&translated.args).map_err(ParseError::Clap)?;
+    let matches = Cli::command()
+        .try_get_matches_from(&translated.args)
+        .map_err(ParseError::Clap)?;
     let cli = Cli::from_arg_matches(&matches).map_err(ParseError::Clap)?;
-    let file = if cli.task.is_some() { None } else { find_config_file(&cli, folders) };
+    let file = if cli.task.is_some() {
+        None
+    } else {
+        find_config_file(&cli, folders)
+    };
     let Some(path) = file else {
-        return Ok(Parsed { cli, ignored: translated.ignored, config_file: None });
+        return Ok(Parsed {
+            cli,
+            ignored: translated.ignored,
+            config_file: None,
+        });
     };
     let entries = config_file::read(&path, &Cli::command()).map_err(ParseError::Failure)?;
     let cli = merge(&translated.args, &matches, &entries, &path)?;
-    Ok(Parsed { cli, ignored: translated.ignored, config_file: Some(path) })
+    Ok(Parsed {
+        cli,
+        ignored: translated.ignored,
+        config_file: Some(path),
+    })
 }
 
 /// The file named by flag or environment; else the user's own, if it exists.
 fn find_config_file(cli: &Cli, folders: &Folders) -> Option<PathBuf> {
-    cli.operate.config.clone().or_else(|| Some(folders.default_config_file()).filter(|path| path.is_file()))
+    cli.operate
+        .config
+        .clone()
+        .or_else(|| Some(folders.default_config_file()).filter(|path| path.is_file()))
 }
 
 /// Parses again with the entries of the file that no flag or variable overrides.
-fn merge(args: &[OsString], matches: &ArgMatches, entries: &[FileEntry], path: &Path) -> Result<Cli, ParseError> {
+fn merge(
+    args: &[OsString],
+    matches: &ArgMatches,
+    entries: &[FileEntry],
+    path: &Path,
+) -> Result<Cli, ParseError> {
     let command = Cli::command();
     let mut merged = args.to_vec();
     let has_positional_model = is_explicit(matches, "positional_model");
@@ -142,19 +167,35 @@ fn merge(args: &[OsString], matches: &ArgMatches, entries: &[FileEntry], path: &
         // Each entry alone first: a wrong value is then the file's fault, not the command line's.
         let mut alone = vec![OsString::from("block-server")];
         alone.extend(entry.arguments());
-        if let Err(error) = command.clone().ignore_errors(false).try_get_matches_from(&alone) {
-            return Err(ParseError::Failure(config_file::wrong_value(path, entry, &error)));
+        if let Err(error) = command
+            .clone()
+            .ignore_errors(false)
+            .try_get_matches_from(&alone)
+        {
+            return Err(ParseError::Failure(config_file::wrong_value(
+                path, entry, &error,
+            )));
         }
         from_file.extend(entry.arguments());
     }
     let at = merged.len().min(1);
     merged.splice(at..at, from_file);
-    let matches = command.try_get_matches_from(&merged).map_err(ParseError::Clap)?;
+    let matches = command
+        .try_get_matches_from(&merged)
+        .map_err(ParseError::Clap)?;
     Cli::from_arg_matches(&matches).map_err(ParseError::Clap)
 }
 
 fn is_explicit(matches: &ArgMatches, id: &str) -> bool {
-    matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    matches!(
+        matches.value_source(id),
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+    )
+}
+
+/// Long names of every flag that a configuration file can set.
+pub fn settings() -> Vec<String> {
+    config_file::settings(&Cli::command())
 }
 
 const EXAMPLES: &str = "Examples:

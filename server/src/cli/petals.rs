@@ -32,7 +32,10 @@ pub(crate) struct Translated {
 /// A foreign flag that must not be ignored; the failure says what to do instead.
 pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Translated, Failure> {
     let mut args = args.into_iter().peekable();
-    let mut translated = Translated { args: Vec::new(), ignored: Vec::new() };
+    let mut translated = Translated {
+        args: Vec::new(),
+        ignored: Vec::new(),
+    };
     translated.args.extend(args.next());
     while let Some(arg) = args.next() {
         // Everything after a bare `--` is positional.
@@ -45,20 +48,29 @@ pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Tran
             translated.args.push(arg);
             continue;
         };
-        let Some(Foreign(_, most_values, treatment)) = FOREIGN.iter().find(|foreign| foreign.0 == name.dashed) else {
+        let Some(Foreign(_, most_values, treatment)) =
+            FOREIGN.iter().find(|foreign| foreign.0 == name.dashed)
+        else {
             translated.args.push(name.rebuilt());
             continue;
         };
         match treatment {
             Treatment::Refused(hint) => {
-                return Err(Failure::usage(format!("--{} is not supported", name.dashed)).hint(*hint));
+                return Err(
+                    Failure::usage(format!("--{} is not supported", name.dashed)).hint(*hint),
+                );
             }
-            Treatment::Ignored(why) => translated.ignored.push(format!("--{} ({why})", name.dashed)),
+            Treatment::Ignored(why) => translated
+                .ignored
+                .push(format!("--{} ({why})", name.dashed)),
         }
         if name.value.is_none() {
             for _ in 0..*most_values {
                 // A value never starts with a dash in Petals' own examples, a flag always does.
-                if args.next_if(|next| !next.to_string_lossy().starts_with('-')).is_none() {
+                if args
+                    .next_if(|next| !next.to_string_lossy().starts_with('-'))
+                    .is_none()
+                {
                     break;
                 }
             }
@@ -89,24 +101,79 @@ fn long_name(arg: &OsString) -> Option<LongName> {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (rest, None),
     };
-    Some(LongName { dashed: name.replace('_', "-"), value })
+    Some(LongName {
+        dashed: name.replace('_', "-"),
+        value,
+    })
 }
 
 /// Source: `petals/cli/run_server.py` of petals 2.2.0.post1 and of its main branch.
 const FOREIGN: &[Foreign] = &[
-    Foreign("num-handlers", 1, Treatment::Ignored("one process serves all requests")),
-    Foreign("prefetch-batches", 1, Treatment::Ignored("batches are always prepared ahead")),
-    Foreign("sender-threads", 1, Treatment::Ignored("replies are always sent in parallel")),
-    Foreign("increase-file-limit", 1, Treatment::Ignored("the file limit is always raised")),
-    Foreign("stats-report-interval", 1, Treatment::Ignored("see /metrics on the admin port")),
-    Foreign("daemon-startup-timeout", 1, Treatment::Ignored("there is no daemon")),
-    Foreign("min-batch-size", 1, Treatment::Ignored("it has no effect in Petals either")),
-    Foreign("max-chunk-size-bytes", 1, Treatment::Ignored("prompts are cut by the scheduler")),
-    Foreign("balance-quality", 1, Treatment::Ignored("blocks are fixed by --blocks")),
-    Foreign("mean-balance-check-period", 1, Treatment::Ignored("blocks are fixed by --blocks")),
-    Foreign("no-auto-relay", 0, Treatment::Ignored("relays are not used in this version")),
-    Foreign("no-relay", 0, Treatment::Ignored("relays are not used in this version")),
-    Foreign("use-auth-token", 0, Treatment::Ignored("a saved hub token is always used")),
+    Foreign(
+        "num-handlers",
+        1,
+        Treatment::Ignored("one process serves all requests"),
+    ),
+    Foreign(
+        "prefetch-batches",
+        1,
+        Treatment::Ignored("batches are always prepared ahead"),
+    ),
+    Foreign(
+        "sender-threads",
+        1,
+        Treatment::Ignored("replies are always sent in parallel"),
+    ),
+    Foreign(
+        "increase-file-limit",
+        1,
+        Treatment::Ignored("the file limit is always raised"),
+    ),
+    Foreign(
+        "stats-report-interval",
+        1,
+        Treatment::Ignored("see /metrics on the admin port"),
+    ),
+    Foreign(
+        "daemon-startup-timeout",
+        1,
+        Treatment::Ignored("there is no daemon"),
+    ),
+    Foreign(
+        "min-batch-size",
+        1,
+        Treatment::Ignored("it has no effect in Petals either"),
+    ),
+    Foreign(
+        "max-chunk-size-bytes",
+        1,
+        Treatment::Ignored("prompts are cut by the scheduler"),
+    ),
+    Foreign(
+        "balance-quality",
+        1,
+        Treatment::Ignored("blocks are fixed by --blocks"),
+    ),
+    Foreign(
+        "mean-balance-check-period",
+        1,
+        Treatment::Ignored("blocks are fixed by --blocks"),
+    ),
+    Foreign(
+        "no-auto-relay",
+        0,
+        Treatment::Ignored("relays are not used in this version"),
+    ),
+    Foreign(
+        "no-relay",
+        0,
+        Treatment::Ignored("relays are not used in this version"),
+    ),
+    Foreign(
+        "use-auth-token",
+        0,
+        Treatment::Ignored("a saved hub token is always used"),
+    ),
     Foreign(
         "custom-module-path",
         1,
@@ -117,11 +184,17 @@ const FOREIGN: &[Foreign] = &[
         usize::MAX,
         Treatment::Refused("start one server per device with its own --blocks"),
     ),
-    Foreign("adapters", usize::MAX, Treatment::Refused("adapters are not in this version; leave the flag out")),
+    Foreign(
+        "adapters",
+        usize::MAX,
+        Treatment::Refused("adapters are not in this version; leave the flag out"),
+    ),
     Foreign(
         "max-disk-space",
         1,
-        Treatment::Refused("the hub cache is not trimmed in this version; --blocks decides how much is downloaded"),
+        Treatment::Refused(
+            "the hub cache is not trimmed in this version; --blocks decides how much is downloaded",
+        ),
     ),
 ];
 
@@ -136,7 +209,16 @@ mod tests {
     #[test]
     fn underscores_become_dashes_in_names_only() {
         let result = translated("bin --public_name a_b --identity_path=/x_y/k_z m_n").unwrap();
-        assert_eq!(result.args, ["bin", "--public-name", "a_b", "--identity-path=/x_y/k_z", "m_n"]);
+        assert_eq!(
+            result.args,
+            [
+                "bin",
+                "--public-name",
+                "a_b",
+                "--identity-path=/x_y/k_z",
+                "m_n"
+            ]
+        );
         assert!(result.ignored.is_empty());
     }
 
@@ -150,7 +232,11 @@ mod tests {
 
     #[test]
     fn misleading_flags_are_refused_with_a_hint() {
-        for line in ["bin --adapters a b", "bin --custom_module_path x.py", "bin --max_disk_space 50GB"] {
+        for line in [
+            "bin --adapters a b",
+            "bin --custom_module_path x.py",
+            "bin --max_disk_space 50GB",
+        ] {
             let failure = translated(line).unwrap_err();
             assert_eq!(failure.exit().code(), 2);
             assert!(failure.to_string().contains("hint: "), "{failure}");

@@ -7,7 +7,9 @@ use clap::CommandFactory;
 use super::*;
 
 fn parsed_in(root: &Path, line: &str) -> Result<Parsed, ParseError> {
-    let args = std::iter::once("block-server").chain(line.split_whitespace()).map(OsString::from);
+    let args = std::iter::once("block-server")
+        .chain(line.split_whitespace())
+        .map(OsString::from);
     parse(args, &Folders::under(root))
 }
 
@@ -24,10 +26,23 @@ fn clap_finds_no_contradiction() {
 #[test]
 fn each_flag_has_variable_help_and_default() {
     for arg in Cli::command().get_arguments() {
-        let Some(long) = arg.get_long().filter(|long| !matches!(*long, "help" | "version")) else { continue };
+        let Some(long) = arg
+            .get_long()
+            .filter(|long| !matches!(*long, "help" | "version"))
+        else {
+            continue;
+        };
         let variable = format!("BLOCK_SERVER_{}", long.to_uppercase().replace('-', "_"));
-        assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(variable.as_str()), "--{long}");
-        let help = arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
+        assert_eq!(
+            arg.get_env().and_then(|env| env.to_str()),
+            Some(variable.as_str()),
+            "--{long}"
+        );
+        let help = arg
+            .get_long_help()
+            .or_else(|| arg.get_help())
+            .map(ToString::to_string)
+            .unwrap_or_default();
         assert!(help.len() > 10, "--{long} has no help");
         let is_switch = matches!(arg.get_action(), clap::ArgAction::SetTrue);
         let has_default = !arg.get_default_values().is_empty() || help.contains("[default: ");
@@ -42,7 +57,12 @@ fn each_flag_is_a_file_key() {
     let command = Cli::command();
     let root = tempfile::tempdir().unwrap();
     for arg in command.get_arguments() {
-        let Some(long) = arg.get_long().filter(|long| !matches!(*long, "help" | "version" | "config")) else { continue };
+        let Some(long) = arg
+            .get_long()
+            .filter(|long| !matches!(*long, "help" | "version" | "config"))
+        else {
+            continue;
+        };
         let value = match arg.get_action() {
             clap::ArgAction::SetTrue => "true",
             clap::ArgAction::Count => "1",
@@ -51,7 +71,8 @@ fn each_flag_is_a_file_key() {
         };
         let path = root.path().join("one.toml");
         fs::write(&path, format!("{long} = {value}\n")).unwrap();
-        let entries = config_file::read(&path, &command).unwrap_or_else(|failure| panic!("{failure}"));
+        let entries =
+            config_file::read(&path, &command).unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(entries[0].id, arg.get_id().as_str());
     }
 }
@@ -78,9 +99,18 @@ fn command_lines_of_petals_parse() {
 
 #[test]
 fn a_list_takes_words_commas_and_repeated_flags() {
-    let peers = parsed("m --initial_peers a b,c --initial-peers d").cli.swarm.initial_peers;
+    let peers = parsed("m --initial_peers a b,c --initial-peers d")
+        .cli
+        .swarm
+        .initial_peers;
     assert_eq!(peers, ["a", "b", "c", "d"]);
-    assert!(parsed("m --initial_peers --port 0").cli.swarm.initial_peers.is_empty());
+    assert!(
+        parsed("m --initial_peers --port 0")
+            .cli
+            .swarm
+            .initial_peers
+            .is_empty()
+    );
 }
 
 #[test]
@@ -93,17 +123,34 @@ fn the_file_is_below_the_flags() {
     )
     .unwrap();
     let file = file.display();
-    let from_file = parsed_in(root.path(), &format!("--config {file}")).unwrap().cli;
+    let from_file = parsed_in(root.path(), &format!("--config {file}"))
+        .unwrap()
+        .cli;
     assert_eq!(from_file.model.model.as_deref(), Some("from-file"));
-    assert_eq!((from_file.network.port, from_file.limits.max_sessions), (7, 3));
+    assert_eq!(
+        (from_file.network.port, from_file.limits.max_sessions),
+        (7, 3)
+    );
     assert_eq!(from_file.swarm.initial_peers, ["a", "b"]);
     assert_eq!(from_file.operate.log_level, tracing::Level::WARN);
 
-    let over = parsed_in(root.path(), &format!("given -c {file} --port 8 --initial-peers z")).unwrap().cli;
+    let over = parsed_in(
+        root.path(),
+        &format!("given -c {file} --port 8 --initial-peers z"),
+    )
+    .unwrap()
+    .cli;
     assert_eq!(over.model.positional_model.as_deref(), Some("given"));
-    assert_eq!(over.model.model, None, "a positional model replaces the file's");
+    assert_eq!(
+        over.model.model, None,
+        "a positional model replaces the file's"
+    );
     assert_eq!((over.network.port, over.limits.max_sessions), (8, 3));
-    assert_eq!(over.swarm.initial_peers, ["z"], "a list is replaced, not extended");
+    assert_eq!(
+        over.swarm.initial_peers,
+        ["z"],
+        "a list is replaced, not extended"
+    );
 }
 
 #[test]
@@ -123,17 +170,24 @@ fn a_wrong_value_in_the_file_is_the_files_fault() {
     let file = root.path().join("server.toml");
     fs::write(&file, "model = \"m\"\nport = 70000\n").unwrap();
     let error = parsed_in(root.path(), &format!("-c {}", file.display())).unwrap_err();
-    let ParseError::Failure(failure) = error else { panic!("{error:?}") };
+    let ParseError::Failure(failure) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(failure.exit().code(), 78);
     let text = failure.to_string();
-    assert!(text.contains("server.toml:2: key port has a wrong value"), "{text}");
+    assert!(
+        text.contains("server.toml:2: key port has a wrong value"),
+        "{text}"
+    );
     assert!(text.contains("70000"), "{text}");
 }
 
 #[test]
 fn status_has_its_own_flags() {
     let cli = parsed("status --json --admin_listen 127.0.0.1:9").cli;
-    let Some(Task::Status(flags)) = cli.task else { panic!("status") };
+    let Some(Task::Status(flags)) = cli.task else {
+        panic!("status")
+    };
     assert!(flags.json);
     assert_eq!(flags.admin_listen, "127.0.0.1:9");
 }

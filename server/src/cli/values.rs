@@ -27,10 +27,15 @@ impl FromStr for Blocks {
             return Ok(Self::All);
         }
         if text.eq_ignore_ascii_case("auto") {
-            return Err("automatic choice is not in this version; give a range 0:20, a count 12, or all".into());
+            return Err(
+                "automatic choice is not in this version; give a range 0:20, a count 12, or all"
+                    .into(),
+            );
         }
         if text.contains(',') {
-            return Err("one server serves one range; start a second server for the other one".into());
+            return Err(
+                "one server serves one range; start a second server for the other one".into(),
+            );
         }
         let Some((start, end)) = text.split_once(':') else {
             return match text.parse() {
@@ -39,11 +44,17 @@ impl FromStr for Blocks {
                 Err(_) => Err("expected a range 0:20, a count 12, or all".into()),
             };
         };
-        let (Ok(start), Ok(end)) = (start.trim().parse::<usize>(), end.trim().parse::<usize>()) else {
-            return Err("expected a range like 0:20, from the first block to the one after the last".into());
+        let (Ok(start), Ok(end)) = (start.trim().parse::<usize>(), end.trim().parse::<usize>())
+        else {
+            return Err(
+                "expected a range like 0:20, from the first block to the one after the last".into(),
+            );
         };
         if start >= end {
-            return Err(format!("{start}:{end} is empty; the end is not included, {start}:{} is one block", start.saturating_add(1)));
+            return Err(format!(
+                "{start}:{end} is empty; the end is not included, {start}:{} is one block",
+                start.saturating_add(1)
+            ));
         }
         Ok(Self::Range(start..end))
     }
@@ -82,7 +93,10 @@ impl FromStr for Throughput {
             "dry-run" | "dry_run" => Ok(Self::DryRun),
             number => match number.parse::<f64>() {
                 Ok(value) if value.is_finite() && value >= 0.0 => Ok(Self::Fixed(value)),
-                _ => Err("expected auto, eval, dry-run or a number of tokens per second, 0 or more".into()),
+                _ => Err(
+                    "expected auto, eval, dry-run or a number of tokens per second, 0 or more"
+                        .into(),
+                ),
             },
         }
     }
@@ -124,11 +138,15 @@ pub enum LogFormat {
 
 /// Seconds as a flag gives them: a number above 0, at most 30 days.
 pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map_err(|_| "expected a number of seconds".to_owned())?;
+    let seconds = text
+        .parse::<f64>()
+        .map_err(|_| "expected a number of seconds".to_owned())?;
     if seconds > 0.0 && seconds <= MAX_SECONDS {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(format!("expected seconds above 0 and at most {MAX_SECONDS}"))
+        Err(format!(
+            "expected seconds above 0 and at most {MAX_SECONDS}"
+        ))
     }
 }
 
@@ -136,7 +154,9 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn parse_public_name(text: &str) -> Result<String, String> {
     let length = text.chars().count();
     if length == 0 || length > MAX_PUBLIC_NAME_CHARS {
-        return Err(format!("expected 1 to {MAX_PUBLIC_NAME_CHARS} characters, got {length}"));
+        return Err(format!(
+            "expected 1 to {MAX_PUBLIC_NAME_CHARS} characters, got {length}"
+        ));
     }
     if text.chars().any(char::is_control) {
         return Err("control characters are not allowed".into());
@@ -158,7 +178,17 @@ mod tests {
         assert_eq!("0:20".parse(), Ok(Blocks::Range(0..20)));
         assert_eq!("12".parse(), Ok(Blocks::Count(12)));
         assert_eq!("ALL".parse(), Ok(Blocks::All));
-        for wrong in ["", "0", "5:5", "7:3", "a:b", "-1:4", "0:8,16:24", "auto", "1:2:3"] {
+        for wrong in [
+            "",
+            "0",
+            "5:5",
+            "7:3",
+            "a:b",
+            "-1:4",
+            "0:8,16:24",
+            "auto",
+            "1:2:3",
+        ] {
             assert!(wrong.parse::<Blocks>().is_err(), "{wrong} must be refused");
         }
     }
@@ -169,7 +199,10 @@ mod tests {
         assert_eq!("dry_run".parse(), Ok(Throughput::DryRun));
         assert_eq!("10".parse(), Ok(Throughput::Fixed(10.0)));
         for wrong in ["-1", "nan", "inf", "fast"] {
-            assert!(wrong.parse::<Throughput>().is_err(), "{wrong} must be refused");
+            assert!(
+                wrong.parse::<Throughput>().is_err(),
+                "{wrong} must be refused"
+            );
         }
     }
 

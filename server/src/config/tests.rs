@@ -7,7 +7,9 @@ use crate::cli;
 
 fn config_in(root: &Path, line: &str) -> Result<Config, Failure> {
     let folders = Folders::under(root);
-    let args = std::iter::once("block-server").chain(line.split_whitespace()).map(Into::into);
+    let args = std::iter::once("block-server")
+        .chain(line.split_whitespace())
+        .map(Into::into);
     let parsed = cli::parse(args, &folders).map_err(|error| match error {
         cli::ParseError::Failure(failure) => failure,
         cli::ParseError::Clap(error) => panic!("{error}"),
@@ -20,7 +22,8 @@ fn config(line: &str) -> Result<Config, Failure> {
     config_in(root.path(), line)
 }
 
-const PEER: &str = "/ip4/10.1.2.3/tcp/31330/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const PEER: &str =
+    "/ip4/10.1.2.3/tcp/31330/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 #[test]
 fn a_local_folder_serves_all_and_a_hub_model_must_say() {
@@ -46,9 +49,18 @@ fn a_missing_folder_is_not_taken_for_a_hub_name() {
 
 #[test]
 fn the_swarm_is_private_unless_said() {
-    assert_eq!(config("org/name --blocks 1").unwrap().swarm, SwarmChoice::New);
-    assert_eq!(config("org/name --blocks 1 --new_swarm").unwrap().swarm, SwarmChoice::New);
-    assert_eq!(config("org/name --blocks 1 --initial_peers").unwrap().swarm, SwarmChoice::New);
+    assert_eq!(
+        config("org/name --blocks 1").unwrap().swarm,
+        SwarmChoice::New
+    );
+    assert_eq!(
+        config("org/name --blocks 1 --new_swarm").unwrap().swarm,
+        SwarmChoice::New
+    );
+    assert_eq!(
+        config("org/name --blocks 1 --initial_peers").unwrap().swarm,
+        SwarmChoice::New
+    );
     let join = config(&format!("org/name --blocks 1 --initial-peers {PEER}")).unwrap();
     assert_eq!(join.swarm.initial_peers().len(), 1);
     assert!(join.check_reachability);
@@ -65,7 +77,12 @@ fn the_swarm_is_private_unless_said() {
 
 #[test]
 fn expiration_follows_petals_rule() {
-    let seconds = |line: &str| config(&format!("org/name --blocks 1 {line}")).unwrap().expiration.as_secs_f64();
+    let seconds = |line: &str| {
+        config(&format!("org/name --blocks 1 {line}"))
+            .unwrap()
+            .expiration
+            .as_secs_f64()
+    };
     assert_eq!(seconds(""), 240.0);
     assert_eq!(seconds("--update_period 1"), 3.0);
     assert_eq!(seconds("--update_period 15 --expiration 20"), 20.0);
@@ -74,26 +91,47 @@ fn expiration_follows_petals_rule() {
 
 #[test]
 fn the_admin_port_is_loopback_or_guarded() {
-    let admin = |line: &str| config(&format!("org/name --blocks 1 {line}")).map(|config| config.admin);
-    assert_eq!(admin("").unwrap().listen.unwrap().to_string(), "127.0.0.1:31331");
+    let admin =
+        |line: &str| config(&format!("org/name --blocks 1 {line}")).map(|config| config.admin);
+    assert_eq!(
+        admin("").unwrap().listen.unwrap().to_string(),
+        "127.0.0.1:31331"
+    );
     assert!(admin("--admin-listen off").unwrap().listen.is_none());
     assert!(admin("--admin-listen [::1]:0").unwrap().listen.is_some());
     assert!(admin("--admin-listen 31331").is_err());
     let failure = admin("--admin-listen 0.0.0.0:31331").unwrap_err();
-    assert!(failure.to_string().contains("--admin-token-file"), "{failure}");
+    assert!(
+        failure.to_string().contains("--admin-token-file"),
+        "{failure}"
+    );
 
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("token");
     std::fs::write(&file, "s3cret\n").unwrap();
-    let guarded = admin(&format!("--admin-listen 0.0.0.0:31331 --admin-token-file {}", file.display())).unwrap();
+    let guarded = admin(&format!(
+        "--admin-listen 0.0.0.0:31331 --admin-token-file {}",
+        file.display()
+    ))
+    .unwrap();
     assert!(guarded.token.unwrap().matches(b"s3cret"));
 }
 
 #[test]
 fn unbuilt_choices_are_refused_with_a_hint() {
-    for line in ["--quant nf4", "--quant_type int8", "--device cuda:0", "--dtype int8", "--network-mbps 0", "--dht-prefix a.b"] {
+    for line in [
+        "--quant nf4",
+        "--quant_type int8",
+        "--device cuda:0",
+        "--dtype int8",
+        "--network-mbps 0",
+        "--dht-prefix a.b",
+    ] {
         let failure = config(&format!("org/name --blocks 1 {line}")).unwrap_err();
-        assert!(matches!(failure.exit(), Exit::Usage | Exit::Unavailable), "{line}: {failure}");
+        assert!(
+            matches!(failure.exit(), Exit::Usage | Exit::Unavailable),
+            "{line}: {failure}"
+        );
     }
 }
 
@@ -105,7 +143,13 @@ fn dtype_takes_petals_names() {
         ("bfloat16", Some(SpanDType::BF16)),
         ("f16", Some(SpanDType::F16)),
     ] {
-        assert_eq!(config(&format!("org/name --blocks 1 --torch_dtype {name}")).unwrap().model.dtype, dtype);
+        assert_eq!(
+            config(&format!("org/name --blocks 1 --torch_dtype {name}"))
+                .unwrap()
+                .model
+                .dtype,
+            dtype
+        );
     }
 }
 
@@ -124,6 +168,18 @@ fn the_hubs_own_switch_means_offline() {
 
 #[test]
 fn names_of_converted_copies_are_rewritten() {
-    assert_eq!(config("bigscience/bloom-petals --blocks 1").unwrap().model.name, "bigscience/bloom");
-    assert_eq!(config("petals-team/StableBeluga2 --blocks 1").unwrap().model.name, "petals-team/StableBeluga2");
+    assert_eq!(
+        config("bigscience/bloom-petals --blocks 1")
+            .unwrap()
+            .model
+            .name,
+        "bigscience/bloom"
+    );
+    assert_eq!(
+        config("petals-team/StableBeluga2 --blocks 1")
+            .unwrap()
+            .model
+            .name,
+        "petals-team/StableBeluga2"
+    );
 }
