@@ -1,6 +1,33 @@
 //! How the elements of a tensor are packed.
 //!
 //! The receiver unpacks by the tensor's own [`Compression`], never by agreement.
+//!
+//! | module       | what is in it                                                |
+//! |--------------|--------------------------------------------------------------|
+//! | `floats`     | checks and dispatch for float tensors                        |
+//! | `integers`   | integer and boolean tensors, never compressed                |
+//! | `none` … `blockwise8` | one codec each, with its byte table                 |
+//! | `codebook`   | layout shared by the two codecs with a codebook              |
+//! | `dynamic_map`| the fixed code of `blockwise8`                               |
+//! | `layout`     | sizes promised by a header                                   |
+
+mod blockwise8;
+mod codebook;
+mod dynamic_map;
+mod float16;
+mod floats;
+mod halves;
+mod integers;
+mod layout;
+mod mean_std;
+mod none;
+mod quantile8;
+mod statistics;
+mod uniform8;
+
+pub use floats::{decode_f32, encode_f32};
+pub use integers::{decode_i64, encode_i64};
+pub use layout::longest_buffer;
 
 /// A codec, numbered as on the wire.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
