@@ -25,6 +25,7 @@
 
 pub mod args;
 pub mod compression;
+pub mod dht;
 pub mod dht_prefix;
 pub mod error;
 pub mod frame;
