@@ -4,9 +4,13 @@
 //!   span's dtype. NaN and infinities pass: they harm only the session that sent them.
 //! - Out: the schema's dtype with the compression that the caller asked for, or the server's.
 
+use std::sync::Arc;
+
 use block_model::SpanDType;
-use block_protocol::{Compression, DType, WireTensor, decode_f32, decode_i64, encode_f32};
+use block_protocol::compression::{decode_f32, decode_i64, encode_f32};
+use block_protocol::{Compression, DType, WireTensor};
 use half::{bf16, f16};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::request_error::RequestError;
 
@@ -94,6 +98,50 @@ pub fn round_to(dtype: SpanDType, values: &mut [f32]) {
         }
     }
 }
+
+/// Memory for the numbers of requests that are decoded, computed or encoded. Who finds none waits in line, so many large
+/// requests at once take time instead of memory.
+#[derive(Debug, Clone)]
+pub struct Activations {
+    free_kib: Arc<Semaphore>,
+    total_kib: u32,
+}
+
+/// Least memory for activations: room for hundreds of small requests.
+const MIN_ACTIVATION_BYTES: usize = 256 * 1024 * 1024;
+
+/// Requests of the largest size that fit the memory for activations together.
+const LARGEST_REQUESTS: usize = 2;
+
+impl Activations {
+    /// Memory for [`LARGEST_REQUESTS`] requests of `largest_request_bytes`, or [`MIN_ACTIVATION_BYTES`].
+    #[must_use]
+    pub fn new(largest_request_bytes: usize) -> Self {
+        let bytes = largest_request_bytes
+            .saturating_mul(LARGEST_REQUESTS)
+            .max(MIN_ACTIVATION_BYTES);
+        let total_kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).min(MAX_PERMITS);
+        Self {
+            free_kib: Arc::new(Semaphore::new(total_kib as usize)),
+            total_kib,
+        }
+    }
+
+    /// Waits for `bytes`, which return when the permit is dropped. A request larger than all waits for all.
+    ///
+    /// # Errors
+    /// Never while the server runs; `Draining` otherwise.
+    pub async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, RequestError> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        Arc::clone(&self.free_kib)
+            .acquire_many_owned(kib.min(self.total_kib))
+            .await
+            .map_err(|_| RequestError::Draining)
+    }
+}
+
+/// Most permits that a semaphore takes on every platform, here KiB: half a TiB.
+const MAX_PERMITS: u32 = u32::MAX >> 3;
 
 /// Runs `work` here if it concerns few bytes, else on the blocking pool. Dropping the future does not stop work that
 /// has begun there; its result is dropped.

@@ -50,6 +50,18 @@ pub struct Computed {
     pub compute: Duration,
 }
 
+impl Computed {
+    /// The result of a request without tokens.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            values: Vec::new(),
+            queue: Duration::ZERO,
+            compute: Duration::ZERO,
+        }
+    }
+}
+
 type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::metrics;
 use crate::request_error::RequestError;
@@ -45,6 +45,7 @@ struct Entries<P, T> {
     of_peer: HashMap<P, usize>,
     inboxes: HashMap<Box<str>, mpsc::Sender<T>>,
     sessions: usize,
+    emptied: Arc<Notify>,
 }
 
 impl<P: Clone + Eq + Hash, T> SessionTable<P, T> {
@@ -56,6 +57,7 @@ impl<P: Clone + Eq + Hash, T> SessionTable<P, T> {
             of_peer: HashMap::new(),
             inboxes: HashMap::new(),
             sessions: 0,
+            emptied: Arc::new(Notify::new()),
         };
         Self {
             entries: Arc::new(Mutex::new(entries)),
@@ -110,6 +112,21 @@ impl<P: Clone + Eq + Hash, T> SessionTable<P, T> {
     #[must_use]
     pub fn sessions(&self) -> usize {
         lock(&self.entries).sessions
+    }
+
+    /// Waits until no seat is taken. Dropping it changes nothing.
+    pub async fn empty(&self) {
+        loop {
+            let emptied = {
+                let entries = lock(&self.entries);
+                if entries.seats == 0 {
+                    return;
+                }
+                // Made under the lock: a seat that is dropped after this wakes it.
+                Arc::clone(&entries.emptied).notified_owned()
+            };
+            emptied.await;
+        }
     }
 
     /// Streams with a seat, sessions and half-open ones.
@@ -172,6 +189,9 @@ impl<P: Eq + Hash, T> Drop for Seat<P, T> {
     fn drop(&mut self) {
         let mut entries = lock(&self.entries);
         entries.seats -= 1;
+        if entries.seats == 0 {
+            entries.emptied.notify_waiters();
+        }
         if let Some(of_peer) = entries.of_peer.get_mut(&self.peer) {
             *of_peer -= 1;
             if *of_peer == 0 {
@@ -237,6 +257,21 @@ mod tests {
         assert_eq!(inbox.try_recv(), Ok(7));
         drop(owner);
         assert!(table.enter("b").unwrap().bind("id").is_ok());
+    }
+
+    #[tokio::test]
+    async fn emptiness_is_told() {
+        let table = Arc::new(Table::new(4, 4));
+        table.empty().await;
+        let seat = table.enter("a").unwrap();
+        let watcher = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { table.empty().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!watcher.is_finished());
+        drop(seat);
+        watcher.await.unwrap();
     }
 
     #[test]
