@@ -122,26 +122,27 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
         step_is_wanted: impl Fn(&S) -> bool,
         forward_is_wanted: impl Fn(&F) -> bool,
     ) -> Option<Turn<P, S, F>> {
-        if self.turns_since_forward >= FORWARD_PATIENCE_TURNS || self.steps.len() == 0 {
-            self.turns_since_forward = 0;
-            while let Some((peer, job)) = self.forwards.pop() {
-                if forward_is_wanted(&job) {
-                    return Some(Turn::Forward(peer, job));
-                }
-            }
+        if self.turns_since_forward >= FORWARD_PATIENCE_TURNS
+            && let Some(turn) = self.next_forward(&forward_is_wanted)
+        {
+            return Some(turn);
         }
         let picked = self.pick_steps(step_is_wanted);
-        if !picked.is_empty() {
-            self.turns_since_forward += 1;
-            return Some(Turn::Steps(picked));
+        if picked.is_empty() {
+            return self.next_forward(&forward_is_wanted);
         }
-        // All steps in line were unwanted; forwards may be left.
-        while let Some((peer, job)) = self.forwards.pop() {
-            if forward_is_wanted(&job) {
+        self.turns_since_forward = self.turns_since_forward.saturating_add(1);
+        Some(Turn::Steps(picked))
+    }
+
+    fn next_forward(&mut self, is_wanted: impl Fn(&F) -> bool) -> Option<Turn<P, S, F>> {
+        self.turns_since_forward = 0;
+        loop {
+            let (peer, job) = self.forwards.pop()?;
+            if is_wanted(&job) {
                 return Some(Turn::Forward(peer, job));
             }
         }
-        None
     }
 
     fn pick_steps(&mut self, is_wanted: impl Fn(&S) -> bool) -> Vec<Picked<P, S>> {
@@ -164,6 +165,18 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
             });
         }
         picked
+    }
+
+    /// Caps of the line of steps.
+    #[must_use]
+    pub fn step_caps(&self) -> LineCaps {
+        self.steps.caps
+    }
+
+    /// Caps of the line of forwards.
+    #[must_use]
+    pub fn forward_caps(&self) -> LineCaps {
+        self.forwards.caps
     }
 
     /// Steps in line.

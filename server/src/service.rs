@@ -1,11 +1,22 @@
 //! The block service: handlers, sessions, cache budget and the compute thread, composed.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use block_model::BlockSpan;
 use block_network::Node;
 use block_protocol::{Compression, DType};
 use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::codec::Activations;
+use crate::compute::Compute;
+use crate::handler::{self, Context, Pusher};
+use crate::lease::CacheBudget;
+use crate::scheduler::LineCaps;
+use crate::session_table::SessionTable;
 
 /// What the operator decided about the service. Every number is checked by the configuration.
 #[derive(Debug, Clone)]
@@ -77,9 +88,17 @@ pub enum ServiceError {
     Thread(#[source] std::io::Error),
 }
 
-/// A running block service.
+/// A running block service. Dropping it ends every session at once; [`Service::drain`] first is kinder.
 #[derive(Debug)]
-pub struct Service {}
+pub struct Service {
+    context: Arc<Context>,
+    accepting: Mutex<JoinSet<()>>,
+    compute: Compute,
+}
+
+/// Forward calls at once, and those of one peer. Each may hold a whole batch; the compute thread takes turns anyway.
+const MAX_FORWARDS: usize = 32;
+const MAX_FORWARDS_PER_PEER: usize = 8;
 
 impl Service {
     /// Starts the compute thread, which takes the span, and serves all block RPCs at `node`. The served blocks are
@@ -92,49 +111,120 @@ impl Service {
         span: Box<dyn BlockSpan>,
         config: ServiceConfig,
     ) -> Result<Self, ServiceError> {
-        let _ = (node, span, config);
-        Ok(Self {})
+        let description = span.description().clone();
+        // A session has at most one step in line.
+        let steps = LineCaps {
+            jobs: config.max_sessions,
+            jobs_per_peer: config.max_sessions_per_peer,
+        };
+        let forwards = LineCaps {
+            jobs: MAX_FORWARDS,
+            jobs_per_peer: MAX_FORWARDS_PER_PEER,
+        };
+        let compute = Compute::start(span, steps, forwards).map_err(ServiceError::Thread)?;
+        let tokens = config
+            .attn_cache_tokens
+            .saturating_mul(description.blocks.len());
+        let largest_request_bytes = config
+            .max_batch_tokens
+            .saturating_mul(description.hidden)
+            .saturating_mul(2 * size_of::<f32>());
+        let context = Arc::new(Context {
+            budget: CacheBudget::new(
+                tokens as u64,
+                description.kv_bytes_per_token_per_block as u64,
+                config.max_sessions,
+            ),
+            activations: Activations::new(largest_request_bytes),
+            sessions: SessionTable::new(config.max_sessions, config.max_sessions_per_peer),
+            forwards: SessionTable::new(MAX_FORWARDS, MAX_FORWARDS_PER_PEER),
+            pusher: Pusher::new(
+                node.clone(),
+                config.dht_prefix.clone(),
+                config.request_timeout,
+            ),
+            compute: compute.handle(),
+            draining: CancellationToken::new(),
+            description,
+            config,
+        });
+        let accepting = Mutex::new(handler::serve_all(&node, &context));
+        Ok(Self {
+            context,
+            accepting,
+            compute,
+        })
     }
 
-    /// Free KV cache in the unit of the DHT record (protocol: bytes left over the bytes of one token's keys):
-    /// keys and values are counted separately, over all blocks.
+    /// Free KV cache in the unit of the DHT record (bytes left over the bytes of one token's keys): keys and values
+    /// are counted separately, over all blocks.
     #[must_use]
     pub fn cache_tokens_left(&self) -> u64 {
-        0
+        2 * self.context.budget.free_tokens()
     }
 
     /// Open sessions.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        0
+        self.context.sessions.sessions()
     }
 
     /// Whether the compute thread can serve; readiness follows it.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        true
+        self.context.compute.healthy()
     }
 
     /// The state at this moment.
     #[must_use]
     pub fn snapshot(&self) -> ServiceSnapshot {
+        let context = &self.context;
+        let (steps_queued, forwards_queued) = context.compute.queued();
         ServiceSnapshot {
-            start_block: 0,
-            end_block: 0,
-            sessions: 0,
-            sessions_waiting: 0,
-            cache_tokens_left: 0,
-            cache_tokens_total: 0,
-            steps_queued: 0,
-            forwards_queued: 0,
-            draining: false,
-            healthy: true,
+            start_block: context.description.blocks.start,
+            end_block: context.description.blocks.end,
+            sessions: self.sessions(),
+            sessions_waiting: context.budget.waiting(),
+            cache_tokens_left: self.cache_tokens_left(),
+            cache_tokens_total: 2 * context.budget.total_tokens(),
+            steps_queued,
+            forwards_queued,
+            draining: context.draining.is_cancelled(),
+            healthy: self.healthy(),
         }
     }
 
     /// Refuses new sessions and requests from now on, lets running steps and forwards finish and be answered, tells
-    /// idle sessions to go elsewhere, and ends what is left after `deadline`. Returns when nothing runs.
+    /// idle sessions to go elsewhere, and ends what is left after `deadline`. Returns when nothing runs. Dropping it
+    /// leaves the service refusing.
     pub async fn drain(&self, deadline: Duration) {
-        let _ = deadline;
+        self.context.draining.cancel();
+        let quiet = async {
+            self.context.sessions.empty().await;
+            self.context.forwards.empty().await;
+            self.context.pusher.idle().await;
+        };
+        if tokio::time::timeout(deadline, quiet).await.is_err() {
+            let sessions = self.context.sessions.seats();
+            let forwards = self.context.forwards.seats();
+            warn!(sessions, forwards, "drain deadline passed, ending what is left");
+        }
+        let mut accepting =
+            std::mem::take(&mut *self.accepting.lock().unwrap_or_else(PoisonError::into_inner));
+        accepting.shutdown().await;
+    }
+
+    /// Ends everything and waits for the compute thread to finish the call it is in.
+    pub async fn stop(self) {
+        let Self {
+            accepting, compute, ..
+        } = self;
+        accepting
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shutdown()
+            .await;
+        // An error would mean that joining panicked; the thread has ended then, too.
+        tokio::task::spawn_blocking(move || compute.stop()).await.ok();
     }
 }

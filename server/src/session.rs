@@ -97,7 +97,7 @@ impl Session {
     /// `Invalid` for another batch, an overlong step id or a rollback to the future; `TooLong` past `max_length` or
     /// past the tokens of one step. The session's state is unchanged then.
     pub fn on_step(&mut self, step: StepHead<'_>, now: Instant) -> Result<Verdict, RequestError> {
-        if step.step_id.is_some_and(|id| self.seen.contains(id)) {
+        if self.has_seen(step.step_id) {
             return Ok(Verdict::Duplicate);
         }
         let position = self.position_for(step)?;
@@ -108,6 +108,12 @@ impl Session {
         self.tokens += (step.batch * step.seq) as u64;
         self.last_step_at = now;
         Ok(Verdict::Run { position })
+    }
+
+    /// Whether a step of that identity was taken before; one without identity never was.
+    #[must_use]
+    pub fn has_seen(&self, step_id: Option<&str>) -> bool {
+        step_id.is_some_and(|id| self.seen.contains(id))
     }
 
     fn position_for(&self, step: StepHead<'_>) -> Result<usize, RequestError> {
