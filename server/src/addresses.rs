@@ -112,6 +112,11 @@ pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
     }
 }
 
+/// Whether an address begins with IPv6.
+pub(crate) fn is_ip6(address: &Multiaddr) -> bool {
+    address.to_string().starts_with("/ip6/")
+}
+
 fn parse(flag: &str, text: &str) -> Result<Multiaddr, Failure> {
     text.parse::<Multiaddr>().map_err(|error| {
             Failure::usage(format!("{flag}: {text} is not a multiaddr"))

@@ -33,6 +33,8 @@ pub struct Config {
     pub expiration: Duration,
     /// Multiaddrs to listen on.
     pub listen: Vec<Multiaddr>,
+    /// Whether `listen` follows from the port alone, so that a missing IPv6 is no error.
+    pub listen_is_default: bool,
     /// Multiaddrs to announce.
     pub announce: Announce,
     /// Longest wait for a first peer to join through.
@@ -209,6 +211,7 @@ impl Config {
                 .unwrap_or_else(|| folders.default_identity_file()),
             update_period,
             expiration,
+            listen_is_default: cli.network.listen_maddr.is_empty(),
             listen,
             announce,
             join_timeout: cli.swarm.join_timeout,

@@ -3,6 +3,8 @@
 //! A histogram without buckets would come out as a summary, which cannot be added
 //! up over servers; so every histogram has buckets here, by name or by default.
 
+use std::sync::{Mutex, PoisonError};
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
@@ -17,11 +19,20 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// Makes this recorder the one that all metrics of the process go to.
+    /// The exporter of this process; the first call makes its recorder the one that all metrics go to.
     ///
     /// # Errors
-    /// Another recorder is installed (exit 70).
-    pub(crate) fn install() -> Result<Self, Failure> {
+    /// A recorder that is not ours is installed (exit 70).
+    pub(crate) fn of_process() -> Result<Self, Failure> {
+        static INSTALLED: Mutex<Option<Exporter>> = Mutex::new(None);
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*installed {
+            Some(exporter) => Ok(exporter.clone()),
+            None => Ok(installed.insert(Self::install()?).clone()),
+        }
+    }
+
+    fn install() -> Result<Self, Failure> {
         let internal = |error: &BuildError| {
             Failure::new(Exit::Software, "the metrics exporter cannot be built").caused_by(error)
         };

@@ -36,7 +36,9 @@ fn start() -> anyhow::Result<ExitCode> {
         }
     };
     if let Some(Task::Status(flags)) = &parsed.cli.task {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let text = runtime.block_on(block_server::status(flags))?;
         print_line(&text);
         return Ok(ExitCode::SUCCESS);
@@ -47,17 +49,25 @@ fn start() -> anyhow::Result<ExitCode> {
 fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     let look = logging::install(LogOptions::from_cli(&parsed.cli))?;
     if !parsed.ignored.is_empty() {
-        tracing::warn!(flags = parsed.ignored.join(", "), "flags of Petals that mean nothing here are ignored");
+        tracing::warn!(
+            flags = parsed.ignored.join(", "),
+            "flags of Petals that mean nothing here are ignored"
+        );
     }
     if let Some(file) = &parsed.config_file {
         tracing::info!(file = %file.display(), "configuration file read");
     }
     let config = Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())?;
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
-        block_server::run(config, look, shutdown, |address| print_line(&format!("READY {address}"))).await
+        block_server::run(config, look, shutdown, |address| {
+            print_line(&format!("READY {address}"))
+        })
+        .await
     });
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
     result?;
@@ -70,7 +80,10 @@ fn raise_file_limit() {
     const ENOUGH: u64 = 4_096;
     match rlimit::increase_nofile_limit(WANTED) {
         Ok(limit) if limit >= ENOUGH => {}
-        Ok(limit) => tracing::warn!(limit, "few open files are allowed; raise LimitNOFILE or ulimit -n"),
+        Ok(limit) => tracing::warn!(
+            limit,
+            "few open files are allowed; raise LimitNOFILE or ulimit -n"
+        ),
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
 }

@@ -20,6 +20,7 @@ pub(crate) enum StartLine<'a> {
     /// What was found under the model's name.
     Model {
         name: &'a str,
+        commit: Option<&'a str>,
         dtype: &'a str,
         num_blocks: usize,
         prefix: &'a str,
@@ -68,11 +69,11 @@ pub(crate) enum StartLine<'a> {
 
 /// Where start lines go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Announcer {
+pub(crate) struct StartLines {
     look: StartLook,
 }
 
-impl Announcer {
+impl StartLines {
     /// Start lines with the given look.
     pub(crate) const fn new(look: StartLook) -> Self {
         Self { look }
@@ -126,6 +127,7 @@ impl StartLine<'_> {
             }
             Self::Model {
                 name,
+                commit,
                 dtype,
                 num_blocks,
                 prefix,
@@ -224,6 +226,7 @@ impl StartLine<'_> {
             }
             Self::Model {
                 name,
+                commit,
                 dtype,
                 num_blocks,
                 prefix,

@@ -10,7 +10,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use block_model::{BlockSpan, ForwardRow, HiddenStates, Row, SpanError};
+use block_model::{
+    BlockSpan, CacheHandle, ForwardRow, HiddenStates, ModelConfig, Row, SpanDType, SpanError,
+};
 use serde::{Deserialize, Serialize};
 
 /// Speed of one block, tokens per second.
@@ -51,7 +53,7 @@ impl Announced {
         hidden: usize,
         network_mbps: f64,
     ) -> Self {
-        let network = network_mbps * 1e6 / (hidden as f64 * BITS_PER_VALUE);
+        let network = network_rate(hidden, network_mbps);
         let compute = speed.forward / ((blocks as f64 + 1.0) / 2.0);
         Self {
             throughput: compute.min(network),
@@ -59,6 +61,11 @@ impl Announced {
             network: Some(network),
         }
     }
+}
+
+/// Hidden states per second over a link of `network_mbps`.
+pub(crate) fn network_rate(hidden: usize, network_mbps: f64) -> f64 {
+    network_mbps * 1e6 / (hidden as f64 * BITS_PER_VALUE)
 }
 
 /// Measures the first block of the span; takes a few seconds, leaves no cache behind.
@@ -110,7 +117,7 @@ fn measure_inference(span: &mut dyn BlockSpan, longest: usize) -> Result<f64, Sp
 
 fn inference_steps(
     span: &mut dyn BlockSpan,
-    cache: block_model::CacheHandle,
+    cache: CacheHandle,
     steps: usize,
 ) -> Result<f64, SpanError> {
     let first = span.description().blocks.start;
@@ -154,19 +161,16 @@ fn sample(count: usize) -> Vec<f32> {
 }
 
 /// What a measurement depends on; the same text means that the old figure still holds.
-pub(crate) fn key(span: &dyn BlockSpan, model: &block_model::ModelConfig) -> String {
-    let description = span.description();
+pub(crate) fn key(model: &ModelConfig, dtype: SpanDType) -> String {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     format!(
-        "{} {}x{} heads {}/{}x{} {} on {} with {threads} threads, version {}",
+        "{} {}x{} heads {}/{}x{} {dtype} on cpu with {threads} threads, version {}",
         model.family,
         model.hidden,
         model.ffn,
         model.heads,
         model.kv_heads,
         model.head_dim,
-        description.compute_dtype,
-        description.device,
         env!("CARGO_PKG_VERSION"),
     )
 }

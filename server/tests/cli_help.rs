@@ -13,10 +13,21 @@ fn help_goes_to_stdout_and_short_help_is_short() {
     let home = Home::new();
     let short = home.output(["-h"]);
     assert_eq!((short.code, short.stderr.as_str()), (Some(0), ""));
-    for part in ["--model", "--blocks", "--initial-peers", "--public-swarm", "--admin-listen", "--config", "Examples:"] {
+    for part in [
+        "--model",
+        "--blocks",
+        "--initial-peers",
+        "--public-swarm",
+        "--admin-listen",
+        "--config",
+        "Examples:",
+    ] {
         assert!(short.stdout.contains(part), "{part} in {}", short.stdout);
     }
-    assert!(!short.stdout.contains("--step-timeout"), "the short help shows the common flags only");
+    assert!(
+        !short.stdout.contains("--step-timeout"),
+        "the short help shows the common flags only"
+    );
 
     let long = home.output(["--help"]);
     assert_eq!(long.code, Some(0));
@@ -40,7 +51,11 @@ fn help_goes_to_stdout_and_short_help_is_short() {
 #[test]
 fn a_token_in_the_environment_is_not_shown() {
     let home = Home::new();
-    let output = home.command(["--help"]).env("BLOCK_SERVER_TOKEN", "hf_secret").output().unwrap();
+    let output = home
+        .command(["--help"])
+        .env("BLOCK_SERVER_TOKEN", "hf_secret")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("BLOCK_SERVER_TOKEN") && !text.contains("hf_secret"));
 }
@@ -48,7 +63,10 @@ fn a_token_in_the_environment_is_not_shown() {
 #[test]
 fn version_is_one_line() {
     let output = Home::new().output(["--version"]);
-    assert_eq!(output.stdout, format!("block-server {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        output.stdout,
+        format!("block-server {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -64,8 +82,16 @@ fn the_environment_is_below_the_flags_and_above_the_file() {
     };
     assert!(run(&["-c", "c.toml"], None).contains("no folder ./from-file"));
     assert!(run(&["-c", "c.toml"], Some("./from-env")).contains("no folder ./from-env"));
-    assert!(run(&["-c", "c.toml", "--model", "./from-flag"], Some("./from-env")).contains("no folder ./from-flag"));
-    assert!(run(&["-c", "c.toml", "./from-word"], Some("./from-env")).contains("no folder ./from-word"));
+    assert!(
+        run(
+            &["-c", "c.toml", "--model", "./from-flag"],
+            Some("./from-env")
+        )
+        .contains("no folder ./from-flag")
+    );
+    assert!(
+        run(&["-c", "c.toml", "./from-word"], Some("./from-env")).contains("no folder ./from-word")
+    );
 }
 
 #[test]
@@ -88,9 +114,19 @@ fn the_example_configuration_is_complete_and_valid() {
     // Complete: every flag that a file can set is named, if only in a comment.
     let text = std::fs::read_to_string(&example).unwrap();
     for flag in cli::settings() {
-        let key = flag.strip_prefix("log-").or_else(|| flag.strip_prefix("admin-")).unwrap_or(&flag).to_owned();
-        let is_named = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
-        assert!(is_named || PER_RUN.contains(&flag.as_str()), "{flag} is not in the example");
+        let key = flag
+            .strip_prefix("log-")
+            .or_else(|| flag.strip_prefix("admin-"))
+            .unwrap_or(&flag)
+            .to_owned();
+        let is_named = text.lines().any(|line| {
+            line.trim_start_matches("# ")
+                .starts_with(&format!("{key} = "))
+        });
+        assert!(
+            is_named || PER_RUN.contains(&flag.as_str()),
+            "{flag} is not in the example"
+        );
     }
 }
 

@@ -57,7 +57,12 @@ impl Home {
     pub fn serve(&self, extra: &[&str]) -> Server {
         let model = model();
         let mut args = vec!["--model", model.to_str().unwrap()];
-        args.extend(["--listen-maddr", "/ip4/127.0.0.1/tcp/0", "--admin-listen", "127.0.0.1:0"]);
+        args.extend([
+            "--listen-maddr",
+            "/ip4/127.0.0.1/tcp/0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
         if !extra.contains(&"--throughput") {
             args.extend(["--throughput", "10"]);
         }
@@ -108,14 +113,20 @@ pub struct Server {
 
 impl Server {
     fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (sender, admin) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let stderr = std::thread::spawn(move || {
             let mut text = String::new();
             for line in lines.map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("admin port listens") {
-                    let address = rest.split_once("address=").map_or("", |(_, address)| address);
+                    let address = rest
+                        .split_once("address=")
+                        .map_or("", |(_, address)| address);
                     let _ = sender.send(address.split_whitespace().next().unwrap_or("").to_owned());
                 }
                 text.push_str(&line);
@@ -132,7 +143,14 @@ impl Server {
         };
         let address = address.to_owned();
         let admin_address = admin.recv_timeout(PATIENCE).unwrap();
-        Self { child, stdout, stderr, admin, address, admin_address }
+        Self {
+            child,
+            stdout,
+            stderr,
+            admin,
+            address,
+            admin_address,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -141,7 +159,11 @@ impl Server {
 
     /// Sends a signal such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -151,8 +173,14 @@ impl Server {
         self.stdout.read_to_string(&mut rest).unwrap();
         let status = self.child.wait().unwrap();
         // A panic of the reader is a broken pipe of the test itself.
-        let stderr = std::mem::replace(&mut self.stderr, std::thread::spawn(String::new)).join().unwrap();
-        Finished { code: status.code(), stdout: rest, stderr }
+        let stderr = std::mem::replace(&mut self.stderr, std::thread::spawn(String::new))
+            .join()
+            .unwrap();
+        Finished {
+            code: status.code(),
+            stdout: rest,
+            stderr,
+        }
     }
 }
 
@@ -169,9 +197,16 @@ pub fn admin_get(address: &str, path: &str) -> (u16, String) {
     use std::io::Write;
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
     let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (
+        head.split_whitespace().nth(1).unwrap().parse().unwrap(),
+        body.to_owned(),
+    )
 }
