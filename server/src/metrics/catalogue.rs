@@ -1,7 +1,7 @@
 //! The table of metrics: one line each.
 
 use metrics::{
-    counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, Label as Pair,
+    Label as Pair, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
 use super::labels::{
@@ -178,8 +178,17 @@ mod tests {
     #[test]
     fn names_are_unique_and_carry_their_kind() {
         for (number, metric) in CATALOGUE.iter().enumerate() {
-            assert!(CATALOGUE[..number].iter().all(|other| other.name != metric.name));
-            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(
+                CATALOGUE[..number]
+                    .iter()
+                    .all(|other| other.name != metric.name)
+            );
+            assert_eq!(
+                metric.kind == Kind::Counter,
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }
     }
@@ -199,9 +208,15 @@ mod tests {
         });
         assert!(!text.contains("summary"));
         assert!(text.contains(r#"block_server_rejected_total{reason="cache_full"} 0"#));
-        assert!(text.contains(r#"block_server_rpc_requests_total{method="rpc_push",code="timeout"} 0"#));
+        assert!(
+            text.contains(r#"block_server_rpc_requests_total{method="rpc_push",code="timeout"} 0"#)
+        );
         for metric in CATALOGUE.iter().filter(|metric| metric.zeroed) {
-            assert!(text.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+            assert!(
+                text.contains(&format!("# HELP {} ", metric.name)),
+                "{}",
+                metric.name
+            );
         }
     }
 }
