@@ -82,8 +82,8 @@ pub struct ForwardRow<'a> {
 
 /// A run of consecutive blocks that can be computed.
 ///
-/// A failing call changes nothing but this: after [`SpanError::Compute`] the tokens from the
-/// row's `position` on are no longer cached.
+/// A failing call changes nothing, except that after [`SpanError::Compute`] the row's cache holds
+/// no tokens in the row's blocks.
 pub trait BlockSpan: Send {
     /// What this span is; constant for its life.
     fn description(&self) -> &SpanDescription;

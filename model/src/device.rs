@@ -5,6 +5,7 @@ use std::fmt;
 use candle_core::{DType, Device};
 
 use crate::dtype::SpanDType;
+use crate::error::LoadError;
 
 /// A place where a span can be computed. Only the CPU is part of the default build.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,14 +23,17 @@ impl ComputeDevice {
     /// Opens the device.
     ///
     /// # Errors
-    /// A sentence, if the build lacks the kernels or the machine the device.
-    pub(crate) fn open(self) -> Result<Device, String> {
+    /// [`LoadError::Device`] if the build lacks the kernels or the machine the device.
+    pub(crate) fn open(self) -> Result<Device, LoadError> {
         let opened = match self {
             Self::Cpu => return Ok(Device::Cpu),
             Self::Cuda(ordinal) => Device::new_cuda(ordinal),
             Self::Metal(ordinal) => Device::new_metal(ordinal),
         };
-        opened.map_err(|error| error.to_string())
+        opened.map_err(|error| LoadError::Device {
+            device: self.to_string(),
+            reason: error.to_string(),
+        })
     }
 
     /// The type in which a span of `dtype` is held and multiplied here.

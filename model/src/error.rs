@@ -108,6 +108,13 @@ pub enum LoadError {
     Place(String),
 }
 
+impl LoadError {
+    /// Hides the tensor library's error type.
+    pub(crate) fn place(error: impl std::fmt::Display) -> Self {
+        Self::Place(error.to_string())
+    }
+}
+
 /// Why the hub did not supply a file.
 #[derive(Debug, Error)]
 pub enum HubError {

@@ -123,8 +123,12 @@ mod tests {
     fn grants_in_order_and_never_past_the_line() {
         let mut budget = Budget::new(100, 8);
         assert_eq!(budget.request(60, false), Admission::Granted);
-        let Admission::Waiting(large) = budget.request(50, true) else { panic!("must wait") };
-        let Admission::Waiting(small) = budget.request(10, true) else { panic!("must wait") };
+        let Admission::Waiting(large) = budget.request(50, true) else {
+            panic!("must wait")
+        };
+        let Admission::Waiting(small) = budget.request(10, true) else {
+            panic!("must wait")
+        };
         assert_eq!(budget.request(10, false), Admission::Full);
         assert_eq!(budget.release(60), vec![(large, 50), (small, 10)]);
         assert_eq!(budget.used_bytes(), 60);
@@ -134,8 +138,12 @@ mod tests {
     fn leaving_the_line_lets_the_next_one_in() {
         let mut budget = Budget::new(100, 8);
         assert_eq!(budget.request(60, false), Admission::Granted);
-        let Admission::Waiting(large) = budget.request(50, true) else { panic!("must wait") };
-        let Admission::Waiting(small) = budget.request(10, true) else { panic!("must wait") };
+        let Admission::Waiting(large) = budget.request(50, true) else {
+            panic!("must wait")
+        };
+        let Admission::Waiting(small) = budget.request(10, true) else {
+            panic!("must wait")
+        };
         assert_eq!(budget.cancel(large), vec![(small, 10)]);
         assert_eq!(budget.cancel(large), vec![]);
         assert_eq!(budget.free_bytes(), 30);
@@ -159,7 +167,8 @@ mod tests {
 
     fn moves() -> impl Strategy<Value = Vec<Move>> {
         let one = prop_oneof![
-            (0u64..120, any::<bool>()).prop_map(|(bytes, may_wait)| Move::Request { bytes, may_wait }),
+            (0u64..120, any::<bool>())
+                .prop_map(|(bytes, may_wait)| Move::Request { bytes, may_wait }),
             any::<usize>().prop_map(Move::Release),
             any::<usize>().prop_map(Move::Cancel),
         ];

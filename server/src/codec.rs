@@ -120,7 +120,9 @@ impl Activations {
         let bytes = largest_request_bytes
             .saturating_mul(LARGEST_REQUESTS)
             .max(MIN_ACTIVATION_BYTES);
-        let total_kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).min(MAX_PERMITS);
+        let total_kib = u32::try_from(bytes / 1024)
+            .unwrap_or(u32::MAX)
+            .min(MAX_PERMITS);
         Self {
             free_kib: Arc::new(Semaphore::new(total_kib as usize)),
             total_kib,
@@ -213,7 +215,10 @@ mod tests {
             compression: Compression::None,
             chunks: 0,
             requires_grad: false,
-            buffer: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            buffer: values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
         };
         assert_eq!(decode_reorder_indices(&indices(&[1, 1]), 2), Ok(vec![1, 1]));
         for wrong in [&[0, 2][..], &[-1, 0], &[0], &[0, 0, 0]] {

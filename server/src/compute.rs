@@ -438,8 +438,7 @@ impl Worker {
             self.guarded("forward", |span| span.forward(&slice.row()))
                 .and_then(|result| result.map_err(|error| span_error("forward", error)))
         };
-        let absorbed =
-            outcome.and_then(|values| job.absorb(&values, started, started.elapsed()));
+        let absorbed = outcome.and_then(|values| job.absorb(&values, started, started.elapsed()));
         match absorbed {
             Err(error) => job.fail(error),
             Ok(()) if job.is_done() => job.finish(),
@@ -463,7 +462,12 @@ impl Worker {
             Err(panic) => {
                 self.panics_in_a_row += 1;
                 let text = panic_text(panic.as_ref());
-                error!(what, panic = text, in_a_row = self.panics_in_a_row, "the span panicked");
+                error!(
+                    what,
+                    panic = text,
+                    in_a_row = self.panics_in_a_row,
+                    "the span panicked"
+                );
                 if self.panics_in_a_row >= MAX_PANICS_IN_A_ROW {
                     self.handle.inbox.healthy.store(false, Ordering::Relaxed);
                 }

@@ -163,10 +163,7 @@ impl Shared {
     }
 
     /// Applies `change` to the budget and hands their bytes to the waiters that it lets in.
-    fn change_and_grant(
-        self: &Arc<Self>,
-        change: impl FnOnce(&mut Line) -> Vec<(Ticket, u64)>,
-    ) {
+    fn change_and_grant(self: &Arc<Self>, change: impl FnOnce(&mut Line) -> Vec<(Ticket, u64)>) {
         let granted: Vec<_> = {
             let mut line = self.lock();
             let tickets = change(&mut line);
@@ -275,7 +272,11 @@ mod tests {
         let refused = budget.reserve(40, Duration::ZERO).await.unwrap_err();
         assert_eq!(
             refused,
-            RequestError::CacheFull { needed_tokens: 40, free_tokens: 30, total_tokens: 100 }
+            RequestError::CacheFull {
+                needed_tokens: 40,
+                free_tokens: 30,
+                total_tokens: 100
+            }
         );
         drop(held);
         assert_eq!(budget.free_tokens(), 100);

@@ -207,10 +207,17 @@ impl Service {
         if tokio::time::timeout(deadline, quiet).await.is_err() {
             let sessions = self.context.sessions.seats();
             let forwards = self.context.forwards.seats();
-            warn!(sessions, forwards, "drain deadline passed, ending what is left");
+            warn!(
+                sessions,
+                forwards, "drain deadline passed, ending what is left"
+            );
         }
-        let mut accepting =
-            std::mem::take(&mut *self.accepting.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut accepting = std::mem::take(
+            &mut *self
+                .accepting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         accepting.shutdown().await;
     }
 
@@ -225,6 +232,8 @@ impl Service {
             .shutdown()
             .await;
         // An error would mean that joining panicked; the thread has ended then, too.
-        tokio::task::spawn_blocking(move || compute.stop()).await.ok();
+        tokio::task::spawn_blocking(move || compute.stop())
+            .await
+            .ok();
     }
 }

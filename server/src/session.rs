@@ -117,7 +117,12 @@ impl Session {
     }
 
     fn position_for(&self, step: StepHead<'_>) -> Result<usize, RequestError> {
-        let SessionTerms { batch, max_length, max_step_tokens, .. } = self.terms;
+        let SessionTerms {
+            batch,
+            max_length,
+            max_step_tokens,
+            ..
+        } = self.terms;
         if step.step_id.is_some_and(|id| id.len() > MAX_STEP_ID_BYTES) {
             return Err(RequestError::Invalid(format!(
                 "step_id is longer than {MAX_STEP_ID_BYTES} bytes"
@@ -236,20 +241,43 @@ mod tests {
     }
 
     fn step(step_id: &str, seq: usize) -> StepHead<'_> {
-        StepHead { step_id: Some(step_id), batch: 2, seq, start_from_position: None }
+        StepHead {
+            step_id: Some(step_id),
+            batch: 2,
+            seq,
+            start_from_position: None,
+        }
     }
 
     #[test]
     fn position_grows_and_a_repeated_step_is_dropped() {
         let now = Instant::now();
         let mut session = Session::new(terms(), now);
-        assert_eq!(session.on_step(step("a", 3), now), Ok(Verdict::Run { position: 0 }));
+        assert_eq!(
+            session.on_step(step("a", 3), now),
+            Ok(Verdict::Run { position: 0 })
+        );
         assert_eq!(session.on_step(step("a", 3), now), Ok(Verdict::Duplicate));
-        assert_eq!(session.on_step(step("b", 0), now), Ok(Verdict::Run { position: 3 }));
-        assert_eq!(session.on_step(step("c", 1), now), Ok(Verdict::Run { position: 3 }));
-        let nameless = StepHead { step_id: None, ..step("", 1) };
-        assert_eq!(session.on_step(nameless, now), Ok(Verdict::Run { position: 4 }));
-        assert_eq!(session.on_step(nameless, now), Ok(Verdict::Run { position: 5 }));
+        assert_eq!(
+            session.on_step(step("b", 0), now),
+            Ok(Verdict::Run { position: 3 })
+        );
+        assert_eq!(
+            session.on_step(step("c", 1), now),
+            Ok(Verdict::Run { position: 3 })
+        );
+        let nameless = StepHead {
+            step_id: None,
+            ..step("", 1)
+        };
+        assert_eq!(
+            session.on_step(nameless, now),
+            Ok(Verdict::Run { position: 4 })
+        );
+        assert_eq!(
+            session.on_step(nameless, now),
+            Ok(Verdict::Run { position: 5 })
+        );
         assert_eq!(session.tokens(), 2 * 6);
     }
 
@@ -258,11 +286,20 @@ mod tests {
         let now = Instant::now();
         let mut session = Session::new(terms(), now);
         session.on_step(step("a", 5), now).unwrap();
-        let back = StepHead { start_from_position: Some(2), ..step("b", 4) };
+        let back = StepHead {
+            start_from_position: Some(2),
+            ..step("b", 4)
+        };
         assert_eq!(session.on_step(back, now), Ok(Verdict::Run { position: 2 }));
         assert_eq!(session.position(), 6);
-        let ahead = StepHead { start_from_position: Some(7), ..step("c", 1) };
-        assert!(matches!(session.on_step(ahead, now), Err(RequestError::Invalid(_))));
+        let ahead = StepHead {
+            start_from_position: Some(7),
+            ..step("c", 1)
+        };
+        assert!(matches!(
+            session.on_step(ahead, now),
+            Err(RequestError::Invalid(_))
+        ));
         assert_eq!(session.position(), 6);
     }
 
@@ -270,16 +307,34 @@ mod tests {
     fn lengths_are_held_and_a_refused_step_leaves_no_trace() {
         let now = Instant::now();
         let mut session = Session::new(terms(), now);
-        assert!(matches!(session.on_step(step("a", 7), now), Err(RequestError::TooLong(_))));
-        assert!(matches!(session.on_step(step("a", usize::MAX), now), Err(RequestError::TooLong(_))));
+        assert!(matches!(
+            session.on_step(step("a", 7), now),
+            Err(RequestError::TooLong(_))
+        ));
+        assert!(matches!(
+            session.on_step(step("a", usize::MAX), now),
+            Err(RequestError::TooLong(_))
+        ));
         session.on_step(step("a", 6), now).unwrap();
-        assert!(matches!(session.on_step(step("b", 5), now), Err(RequestError::TooLong(_))));
+        assert!(matches!(
+            session.on_step(step("b", 5), now),
+            Err(RequestError::TooLong(_))
+        ));
         session.on_step(step("b", 4), now).unwrap();
         assert_eq!(session.position(), 10);
-        let wide = StepHead { batch: 3, ..step("c", 0) };
-        assert!(matches!(session.on_step(wide, now), Err(RequestError::Invalid(_))));
+        let wide = StepHead {
+            batch: 3,
+            ..step("c", 0)
+        };
+        assert!(matches!(
+            session.on_step(wide, now),
+            Err(RequestError::Invalid(_))
+        ));
         let long_id = "x".repeat(MAX_STEP_ID_BYTES + 1);
-        assert!(matches!(session.on_step(step(&long_id, 0), now), Err(RequestError::Invalid(_))));
+        assert!(matches!(
+            session.on_step(step(&long_id, 0), now),
+            Err(RequestError::Invalid(_))
+        ));
     }
 
     #[test]
@@ -291,7 +346,10 @@ mod tests {
         }
         assert_eq!(session.seen.ids.len(), MAX_REMEMBERED_STEPS);
         assert_eq!(session.on_step(step("10", 0), now), Ok(Verdict::Duplicate));
-        assert_eq!(session.on_step(step("9", 0), now), Ok(Verdict::Run { position: 0 }));
+        assert_eq!(
+            session.on_step(step("9", 0), now),
+            Ok(Verdict::Run { position: 0 })
+        );
     }
 
     #[test]
@@ -303,7 +361,9 @@ mod tests {
         assert_eq!(session.expiry(at(299)), None);
         assert_eq!(session.expiry(at(300)), Some(Expiry::Idle));
         for seconds in (0..1700).step_by(100) {
-            session.on_step(step(&seconds.to_string(), 0), at(seconds)).unwrap();
+            session
+                .on_step(step(&seconds.to_string(), 0), at(seconds))
+                .unwrap();
         }
         assert_eq!(session.next_deadline(), at(1800));
         assert_eq!(session.expiry(at(1799)), None);

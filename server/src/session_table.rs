@@ -219,9 +219,15 @@ mod tests {
         let table = Table::new(3, 2);
         let first = table.enter("a").unwrap();
         let second = table.enter("a").unwrap();
-        assert!(matches!(table.enter("a"), Err(RequestError::Overloaded { limit: 2, .. })));
+        assert!(matches!(
+            table.enter("a"),
+            Err(RequestError::Overloaded { limit: 2, .. })
+        ));
         let third = table.enter("b").unwrap();
-        assert!(matches!(table.enter("c"), Err(RequestError::Overloaded { limit: 3, .. })));
+        assert!(matches!(
+            table.enter("c"),
+            Err(RequestError::Overloaded { limit: 3, .. })
+        ));
         drop(first);
         let fourth = table.enter("a").unwrap();
         drop((second, third, fourth));

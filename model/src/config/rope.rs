@@ -236,9 +236,10 @@ impl RopeContext {
     }
 
     fn original_positions(&self, raw: &RawRope) -> Result<usize, ConfigError> {
-        let original = raw
-            .original_max_position_embeddings
-            .or(self.original_max_positions)
+        // Beside the scaling it wins over inside, as in transformers: Phi-3 writes both.
+        let original = self
+            .original_max_positions
+            .or(raw.original_max_position_embeddings)
             .unwrap_or(self.max_positions);
         if original < 2 {
             return Err(invalid(

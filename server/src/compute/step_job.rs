@@ -79,7 +79,11 @@ impl StepJob {
         let prompts = self.input.prompts.as_ref().and_then(|prompts| {
             let [blocks, rows, prefix, width] = prompts.shape;
             let kept = chunk.start.min(prefix)..chunk.end.min(prefix);
-            let values = cut(&prompts.values, [blocks * rows, prefix, width], kept.clone());
+            let values = cut(
+                &prompts.values,
+                [blocks * rows, prefix, width],
+                kept.clone(),
+            );
             (!kept.is_empty()).then_some((values, [blocks, rows, kept.len(), width]))
         });
         Part {
@@ -89,11 +93,7 @@ impl StepJob {
             shape: [batch, chunk.len(), hidden],
             prompts,
             // The cache is permuted once, before the step's first token.
-            reorder: self
-                .input
-                .reorder
-                .as_deref()
-                .filter(|_| chunk.start == 0),
+            reorder: self.input.reorder.as_deref().filter(|_| chunk.start == 0),
         }
     }
 
@@ -171,13 +171,10 @@ impl Part<'_> {
                 values: &self.values,
                 shape: self.shape,
             },
-            prompts: self
-                .prompts
-                .as_ref()
-                .map(|(values, shape)| Prompts {
-                    values,
-                    shape: *shape,
-                }),
+            prompts: self.prompts.as_ref().map(|(values, shape)| Prompts {
+                values,
+                shape: *shape,
+            }),
             reorder: self.reorder,
         }
     }

@@ -66,8 +66,17 @@ impl BlockSpan for FakeSpan {
         rows.iter()
             .map(|row| {
                 assert!(self.seen.lock().unwrap().open.contains(&row.cache.number()));
-                assert_ne!(row.hidden_states.values.first(), Some(&PANIC), "as the test wants it");
-                Ok(row.hidden_states.values.iter().map(|value| value + 1.0).collect())
+                assert_ne!(
+                    row.hidden_states.values.first(),
+                    Some(&PANIC),
+                    "as the test wants it"
+                );
+                Ok(row
+                    .hidden_states
+                    .values
+                    .iter()
+                    .map(|value| value + 1.0)
+                    .collect())
             })
             .collect()
     }
@@ -76,7 +85,12 @@ impl BlockSpan for FakeSpan {
         self.pass_gate();
         self.seen.lock().unwrap().forwards += 1;
         let blocks = row.blocks.len() as f32;
-        Ok(row.hidden_states.values.iter().map(|value| value + blocks).collect())
+        Ok(row
+            .hidden_states
+            .values
+            .iter()
+            .map(|value| value + blocks)
+            .collect())
     }
 }
 
@@ -111,7 +125,10 @@ fn bench(gated: bool) -> Bench {
         entered: entered_sender,
         gate: gated.then_some(passes),
     };
-    let caps = LineCaps { jobs: 8, jobs_per_peer: 4 };
+    let caps = LineCaps {
+        jobs: 8,
+        jobs_per_peer: 4,
+    };
     let compute = Compute::start(Box::new(span), caps, caps).unwrap();
     let handle = compute.handle();
     Bench {
@@ -154,7 +171,10 @@ fn input(value: f32, seq: usize) -> StepInput {
 async fn eventually(condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "the condition never came true");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "the condition never came true"
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -222,7 +242,11 @@ async fn a_vanished_caller_is_skipped() {
     drop(gone);
     bench.passes = None;
     blocker.await.unwrap();
-    bench.handle.step(&lease, peer, input(2.0, 1)).await.unwrap();
+    bench
+        .handle
+        .step(&lease, peer, input(2.0, 1))
+        .await
+        .unwrap();
     assert_eq!(bench.seen.lock().unwrap().rows_of_calls, [1, 1]);
 }
 
@@ -253,7 +277,11 @@ async fn a_panic_is_answered_and_the_thread_goes_on_until_it_repeats() {
         assert!(matches!(failed, Err(RequestError::Internal(_))));
         assert_eq!(bench.handle.healthy(), number < MAX_PANICS_IN_A_ROW);
     }
-    let works = bench.handle.step(&lease, peer, input(1.0, 1)).await.unwrap();
+    let works = bench
+        .handle
+        .step(&lease, peer, input(1.0, 1))
+        .await
+        .unwrap();
     assert_eq!(works.values, [2.0]);
 }
 
@@ -266,7 +294,11 @@ async fn forwards_run_slice_by_slice_between_steps() {
         shape: [2, 300, 1],
         prompts: None,
     };
-    let done = bench.handle.forward(PeerId::random(), forward).await.unwrap();
+    let done = bench
+        .handle
+        .forward(PeerId::random(), forward)
+        .await
+        .unwrap();
     assert_eq!(done.values, vec![4.0; 600]);
     assert_eq!(bench.seen.lock().unwrap().forwards, 6);
 }
@@ -289,7 +321,9 @@ async fn a_full_line_and_a_stopped_thread_refuse() {
     assert!(matches!(refused, Err(RequestError::Overloaded { .. })));
     bench.passes = None;
     let compute = bench.compute;
-    tokio::task::spawn_blocking(move || compute.stop()).await.unwrap();
+    tokio::task::spawn_blocking(move || compute.stop())
+        .await
+        .unwrap();
     for step in waiting {
         let ended = step.await;
         assert!(matches!(ended, Ok(_) | Err(RequestError::Draining)));

@@ -11,7 +11,8 @@ use crate::request_error::RequestError;
 
 fn not_built() -> RequestError {
     RequestError::Unsupported(
-        "gradients (rpc_backward) are not built into this server; train through another one".to_owned(),
+        "gradients (rpc_backward) are not built into this server; train through another one"
+            .to_owned(),
     )
 }
 

@@ -156,10 +156,10 @@ impl<'a> Stay<'a> {
         let share = async {
             let tokens = [batch, max_length, blocks.len()]
                 .iter()
-                .fold(1_u64, |product, &factor| product.saturating_mul(factor as u64));
-            let patience = metadata
-                .alloc_timeout
-                .min(context.config.max_alloc_timeout);
+                .fold(1_u64, |product, &factor| {
+                    product.saturating_mul(factor as u64)
+                });
+            let patience = metadata.alloc_timeout.min(context.config.max_alloc_timeout);
             let reservation = context.budget.reserve(tokens, patience).await?;
             context
                 .compute
@@ -291,14 +291,20 @@ impl<'a> Stay<'a> {
         if self.session.has_seen(step_id) {
             return Ok(None);
         }
-        let mut arguments =
-            args::resolve(self.args.as_ref(), request.tensors.clone())?.into_iter();
+        let mut arguments = args::resolve(self.args.as_ref(), request.tensors.clone())?.into_iter();
         let mut argument = || arguments.next().flatten();
         let (hidden_states, prompts, reorder) = (argument(), argument(), argument());
         let shape = self.context.hidden_shape(hidden_states.as_ref())?;
         let [batch, seq, _] = shape;
-        let memory = self.context.activation_memory(shape, prompts.as_ref()).await?;
-        let mut clock = StageClock::start(if seq > 1 { Phase::Prefill } else { Phase::Decode });
+        let memory = self
+            .context
+            .activation_memory(shape, prompts.as_ref())
+            .await?;
+        let mut clock = StageClock::start(if seq > 1 {
+            Phase::Prefill
+        } else {
+            Phase::Decode
+        });
         let hidden_states = match hidden_states {
             Some(tensor) => {
                 codec::decode_hidden_states(tensor, self.context.description.dtype).await?

@@ -111,10 +111,26 @@ pub(crate) fn serve_all(node: &Node, context: &Arc<Context>) -> JoinSet<()> {
     accepting.spawn(accept(unary(Rpc::Info), context.clone(), info::serve));
     accepting.spawn(accept(unary(Rpc::Push), context.clone(), push::serve));
     accepting.spawn(accept(unary(Rpc::Forward), context.clone(), forward::serve));
-    accepting.spawn(accept(unary(Rpc::Backward), context.clone(), backward::serve));
-    accepting.spawn(accept(stream(Rpc::ForwardStream), context.clone(), forward::serve_stream));
-    accepting.spawn(accept(stream(Rpc::BackwardStream), context.clone(), backward::serve_stream));
-    accepting.spawn(accept(stream(Rpc::Inference), context.clone(), inference::serve));
+    accepting.spawn(accept(
+        unary(Rpc::Backward),
+        context.clone(),
+        backward::serve,
+    ));
+    accepting.spawn(accept(
+        stream(Rpc::ForwardStream),
+        context.clone(),
+        forward::serve_stream,
+    ));
+    accepting.spawn(accept(
+        stream(Rpc::BackwardStream),
+        context.clone(),
+        backward::serve_stream,
+    ));
+    accepting.spawn(accept(
+        stream(Rpc::Inference),
+        context.clone(),
+        inference::serve,
+    ));
     accepting
 }
 
@@ -145,7 +161,12 @@ async fn accept<C, F>(
 }
 
 /// Ends a streamed call with the outcome: the end of the stream, an error frame, or silence for who has gone.
-fn end_stream(stream: ServerStream, method: Method, peer: PeerId, outcome: Result<(), RequestError>) {
+fn end_stream(
+    stream: ServerStream,
+    method: Method,
+    peer: PeerId,
+    outcome: Result<(), RequestError>,
+) {
     match outcome {
         Ok(()) => stream.finish(),
         Err(RequestError::Gone) => drop(stream),

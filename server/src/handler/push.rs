@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use block_network::{Node, PeerId, UnaryCall};
-use block_protocol::{
-    BlockChain, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor,
-};
+use block_protocol::{BlockChain, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -98,7 +96,10 @@ impl Pusher {
             return;
         };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::debug!(limit = MAX_PUSHES, "too many pushes under way, one left to the client");
+            tracing::debug!(
+                limit = MAX_PUSHES,
+                "too many pushes under way, one left to the client"
+            );
             metrics::record_push(PushOutcome::Error);
             return;
         };
@@ -116,10 +117,7 @@ impl Pusher {
         };
         let node = self.node.clone();
         let timeout = self.timeout;
-        let mut running = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let outcome = send(&node, &next, request, timeout).await;
@@ -150,7 +148,11 @@ async fn send(
     timeout: Duration,
 ) -> Result<(), String> {
     let peer = PeerId::from_str(&next.peer_id).map_err(|error| error.to_string())?;
-    let size_bytes = request.tensors.iter().map(|tensor| tensor.buffer.len()).sum();
+    let size_bytes = request
+        .tensors
+        .iter()
+        .map(|tensor| tensor.buffer.len())
+        .sum();
     let body = codec::off_thread_if_large(size_bytes, move || {
         request
             .encode()

@@ -23,7 +23,12 @@ fn run(scheduler: &mut Plain) -> Vec<(u32, Range<usize>)> {
         return vec![];
     };
     let mut touched = Vec::new();
-    for Picked { peer, mut prompt, chunk } in picked {
+    for Picked {
+        peer,
+        mut prompt,
+        chunk,
+    } in picked
+    {
         touched.push((prompt.job, chunk.clone()));
         prompt.done = chunk.end;
         if prompt.done < prompt.seq {
@@ -50,7 +55,10 @@ fn a_long_prompt_is_cut_and_does_not_stall_others() {
     scheduler.push_step(2, 2, 100, 2).unwrap();
     assert_eq!(run(&mut scheduler), vec![(1, 0..128), (2, 0..64)]);
     scheduler.push_step(3, 1, 1, 3).unwrap();
-    assert_eq!(run(&mut scheduler), vec![(1, 128..256), (2, 64..100), (3, 0..1)]);
+    assert_eq!(
+        run(&mut scheduler),
+        vec![(1, 128..256), (2, 64..100), (3, 0..1)]
+    );
     assert_eq!(run(&mut scheduler), vec![(1, 256..300)]);
 }
 
@@ -70,14 +78,19 @@ fn peers_take_turns_whatever_their_number_of_jobs() {
     }
     line.push(2, 100).unwrap();
     line.push(3, 200).unwrap();
-    let order: Vec<i32> = std::iter::from_fn(|| line.pop()).map(|(_, job)| job).collect();
+    let order: Vec<i32> = std::iter::from_fn(|| line.pop())
+        .map(|(_, job)| job)
+        .collect();
     assert_eq!(order, [0, 100, 200, 1, 2, 3]);
     assert!(line.jobs.is_empty() && line.turns.is_empty());
 }
 
 #[test]
 fn caps_hand_the_job_back() {
-    let caps = LineCaps { jobs: 3, jobs_per_peer: 2 };
+    let caps = LineCaps {
+        jobs: 3,
+        jobs_per_peer: 2,
+    };
     let mut scheduler: Plain = Scheduler::new(caps, caps);
     scheduler.push_forward(1, 10).unwrap();
     scheduler.push_forward(1, 11).unwrap();
