@@ -80,9 +80,10 @@ fn the_keys_of_one_visit_are_the_root_of_all_and_at_most_sixteen() {
 fn excluded_nodes_are_not_asked() {
     let key = DhtId::of_raw(b"key");
     let mut lookup = Lookup::new([key], 20, 4, |_| vec![node(1), node(2)]);
-    let visit = lookup.next_visit(|peer| *peer == node(1).peer).unwrap();
+    let is_excluded = |peer: &Bytes| *peer == node(1).peer;
+    let visit = lookup.next_visit(is_excluded).unwrap();
     assert_eq!(visit.node, node(2));
-    assert_eq!(lookup.next_visit(|_| false), None);
+    assert_eq!(lookup.next_visit(is_excluded), None);
     lookup.answered(&visit, [vec![node(1)]]);
     assert!(lookup.is_finished());
 }
