@@ -208,8 +208,10 @@ def blocks_alone(local, hidden, prompts):
 def difference(remote, local):
     if remote.shape != local.shape:
         raise AssertionError(f"shape {list(remote.shape)}, expected {list(local.shape)}")
+    remote = remote.float()
     return {
         "shape": list(local.shape),
+        "relative_rms": ((remote - local).pow(2).mean() / local.pow(2).mean()).sqrt().item(),
         "max_difference": (remote - local).abs().max().item(),
         "max_value": local.abs().max().item(),
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::swarm::{Chain, SWARM, Swarm};
+use crate::chains::Chain;
+use crate::swarm::{SWARM, Swarm};
 
 /// New tokens of a short run: several steps after the prompt, in every position parity.
 const NEW_TOKENS: usize = 12;
@@ -15,6 +16,9 @@ const LONG_PROMPT_TOKENS: u32 = 300;
 
 /// float32 on both sides with different orders of summation; measured below 1e-6 of the largest value.
 const MAX_RELATIVE_DIFFERENCE: f64 = 1e-4;
+
+/// 8 bits of precision, rounded between blocks: the ceiling that the model's golden tensors have too.
+const MAX_BF16_RELATIVE_RMS: f64 = 1e-2;
 
 #[test]
 fn fable_through_one_server() {
@@ -130,6 +134,24 @@ fn forward_through_every_chain() {
         "random-three",
     ] {
         forwards(&SWARM, prefix);
+    }
+}
+
+#[test]
+fn servers_in_bf16_stay_close_to_float32() {
+    let swarm = &*SWARM;
+    let chain = swarm.chain("fable-bf16");
+    let shape = json!({ "prefix": chain.prefix, "model": chain.model, "batch": 2, "seq": 6 });
+    let cuts =
+        json!({ "prefix": chain.prefix, "model": chain.model, "batch": 2, "cuts": [4, 1, 1] });
+    for (action, arguments) in [("forward", shape), ("step", cuts)] {
+        let comparison: Value = swarm.client.call(action, arguments);
+        let relative_rms = comparison["relative_rms"].as_f64().unwrap();
+        assert!(relative_rms > 0.0, "not computed in bf16: {comparison}");
+        assert!(
+            relative_rms <= MAX_BF16_RELATIVE_RMS,
+            "{action}: {comparison}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `generate.rs` | a Python client generates through one, two and three of our servers    |
 //! | `mixed.rs`    | the same through chains of Python and Rust servers                     |
 //! | `monitor.rs`  | what the health monitor sees of our servers                            |
-//! | `swarm.rs`    | the topology that the last three share                                 |
+//! | `swarm.rs`    | the topology that the last three share; its servers are in `chains.rs`  |
 //! | `support/`    | child processes, their line protocols, and their end                   |
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,8 @@
     reason = "a failed step of a test ends the test; the lint's exemption does not reach helpers of integration tests"
 )]
 
+mod chains;
+mod dht;
 mod generate;
 mod mixed;
 mod monitor;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{BlockServer, PATIENCE, repository};
+use crate::support::{BlockServer, PATIENCE, Span, repository};
 use crate::swarm::{SWARM, Swarm};
 
 #[test]
@@ -24,7 +24,12 @@ fn records_are_complete_and_none_is_rejected() {
             [&record["start_block"], &record["end_block"]],
             [hop.blocks.0, hop.blocks.1]
         );
-        assert_eq!(record["torch_dtype"], "float32");
+        let dtype = if chain.dtype == "bf16" {
+            "bfloat16"
+        } else {
+            "float32"
+        };
+        assert_eq!(record["torch_dtype"], dtype);
         assert_eq!(record["quant_type"], "none");
         assert_eq!(record["throughput"], 10.0);
         assert_eq!(record["using_relay"], false);
@@ -139,7 +144,16 @@ fn a_server_that_leaves_says_so() {
     const PREFIX: &str = "leaver";
     let swarm = &*SWARM;
     let model = repository().join("models/fable-7m");
-    let server = BlockServer::spawn(PREFIX, &model, PREFIX, "2:4", &swarm.bootstrap);
+    let server = BlockServer::spawn(
+        PREFIX,
+        &model,
+        &Span {
+            prefix: PREFIX,
+            blocks: "2:4",
+            dtype: "f32",
+        },
+        &swarm.bootstrap,
+    );
     let contact = server.await_ready();
     let await_state = |state: &str| {
         let arguments = json!({

@@ -18,22 +18,24 @@ pub(crate) struct BlockServer {
     further_lines: Arc<Mutex<Vec<String>>>,
 }
 
-/// Where a server that is online can be reached.
+/// What a server holds and calls it.
+#[derive(Debug)]
+pub(crate) struct Span<'a> {
+    pub(crate) prefix: &'a str,
+    /// `first:end`, half-open.
+    pub(crate) blocks: &'a str,
+    pub(crate) dtype: &'a str,
+}
+
+/// By what others know a server that is online.
 #[derive(Clone, Debug)]
 pub(crate) struct Contact {
-    pub(crate) address: String,
     pub(crate) peer_id: String,
 }
 
 impl BlockServer {
-    /// Starts a server for the blocks `first:end` of `model` under `prefix`, without waiting for it.
-    pub(crate) fn spawn(
-        name: &str,
-        model: &Path,
-        prefix: &str,
-        blocks: &str,
-        initial_peer: &str,
-    ) -> Self {
+    /// Starts a server for a span of `model`, without waiting for it.
+    pub(crate) fn spawn(name: &str, model: &Path, span: &Span<'_>, initial_peer: &str) -> Self {
         let identity = temporary(&format!("{name}.identity"));
         // A peer id that the swarm has not seen: records of an earlier run's server must not count.
         drop(std::fs::remove_file(&identity));
@@ -43,21 +45,21 @@ impl BlockServer {
             .arg(model)
             .args([
                 "--blocks",
-                blocks,
+                span.blocks,
                 "--dht-prefix",
-                prefix,
+                span.prefix,
+                "--dtype",
+                span.dtype,
+            ])
+            .args([
                 "--initial-peers",
                 initial_peer,
-            ])
-            .args([
                 "--listen-maddr",
                 "/ip4/127.0.0.1/tcp/0",
-                "--admin-listen",
-                "127.0.0.1:0",
             ])
             .args([
-                "--dtype",
-                "f32",
+                "--admin-listen",
+                "127.0.0.1:0",
                 "--throughput",
                 "10",
                 "--update-period",
@@ -98,7 +100,6 @@ impl BlockServer {
         let contact = line.strip_prefix("READY ").and_then(|address| {
             let (_, peer_id) = address.rsplit_once("/p2p/")?;
             Some(Contact {
-                address: address.to_owned(),
                 peer_id: peer_id.to_owned(),
             })
         });

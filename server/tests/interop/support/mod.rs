@@ -1,16 +1,18 @@
 //! Child processes of a test run, from the outside in: `janitor` ends them, `child` starts them,
-//! `python_peer` and `block_server` speak to them.
+//! `python_peer` and `block_server` speak to them. `rust_node` is no child: a DHT node of ours in this process.
 
 mod block_server;
 mod child;
 mod janitor;
 mod python_peer;
+mod rust_node;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use block_server::{BlockServer, Contact};
+pub(crate) use block_server::{BlockServer, Contact, Span};
 pub(crate) use python_peer::{PythonPeer, Role};
+pub(crate) use rust_node::RustNode;
 
 /// How long any one thing may take before a test gives up on it. Nothing here needs more than 20 s
 /// on an idle machine; two busy cores that import torch for seven processes at once do.
