@@ -101,6 +101,12 @@ impl Node {
         ask.await.unwrap_or_default()
     }
 
+    /// The addresses that `peer` told of, once it has: identify follows a moment after connecting.
+    pub(crate) async fn told_addresses(&self, peer: PeerId) -> Result<Vec<Multiaddr>, CallError> {
+        self.ask(|reply| Command::ToldAddresses { peer, reply })
+            .await
+    }
+
     /// Remembers that `peer` may be dialed at `address`.
     pub async fn add_address(&self, peer: PeerId, address: Multiaddr) {
         let command = Command::AddAddress { peer, address };

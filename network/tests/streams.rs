@@ -198,12 +198,12 @@ async fn halves_send_and_receive_at_the_same_time() {
 
 #[tokio::test]
 async fn an_idle_call_keeps_its_connection() {
-    let (mut caller, callee) = pair().await;
+    let callee = support::start().await;
     let config = block_network::NodeConfig {
         idle_connection_timeout: Duration::from_millis(100),
         ..block_network::NodeConfig::throw_away()
     };
-    caller = support::start_with(config).await;
+    let caller = support::start_with(config).await;
     let peer = callee.node.peer_id();
     caller.node.add_address(peer, callee.address.clone()).await;
     let (mut client, mut server) = started(&caller, &callee).await;
