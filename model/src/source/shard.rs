@@ -34,10 +34,7 @@ impl Shard {
     /// [`LoadError::NotFound`], [`LoadError::Damaged`], [`LoadError::Io`].
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let io = |source| io_error(path, source);
-        let damaged = |reason| LoadError::Damaged {
-            path: path.to_owned(),
-            reason,
-        };
+        let damaged = |reason: String| LoadError::damaged(path, reason);
         let file = MappedFile::open(path).map_err(io)?;
         let size_bytes = file.size_bytes().map_err(io)?;
         if size_bytes < HEADER_START {
@@ -143,7 +140,46 @@ const HEADER_START: u64 = 8;
 
 #[cfg(test)]
 mod tests {
-    use super::{SpanDType, decode};
+    use proptest::prelude::*;
+
+    use super::{Shard, SpanDType, decode};
+
+    /// A file with one tensor `w` of shape `[2, 2]`.
+    fn small_file() -> Vec<u8> {
+        let header = br#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&[0; 16]);
+        bytes
+    }
+
+    /// Opens a file of these bytes and reads its tensor, if there is one.
+    fn read(bytes: &[u8]) -> Option<Vec<f32>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        Shard::open(&path).ok()?.read("w", &[2, 2]).ok()
+    }
+
+    #[test]
+    fn every_prefix_is_an_error() {
+        let bytes = small_file();
+        assert_eq!(read(&bytes), Some(vec![0.0; 4]));
+        for length in 0..bytes.len() {
+            assert_eq!(read(&bytes[..length]), None, "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_an_error_or_another_value(place in 0usize..81, byte: u8) {
+            let mut bytes = small_file();
+            bytes[place] = byte;
+            if let Some(values) = read(&bytes) {
+                prop_assert_eq!(values.len(), 4);
+            }
+        }
+    }
 
     #[test]
     fn values_are_widened_exactly() {

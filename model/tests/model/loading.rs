@@ -154,7 +154,8 @@ fn damaged_tensors_of_other_blocks_do_not_matter() {
 
 #[test]
 fn a_damaged_file_is_named() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 7] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 7] = [
         ("cut in the tensors", |bytes| {
             bytes.truncate(bytes.len() - 1)
         }),
