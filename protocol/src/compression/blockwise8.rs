@@ -1,0 +1,99 @@
+//! BLOCKWISE_8BIT (5): one byte per element, an index into a fixed code, scaled block by block.
+//!
+//! | offset | size  | field   | value                                               |
+//! |-------:|------:|---------|-----------------------------------------------------|
+//! |      0 |     8 | a       | i64: blocks of 4096 elements, the last one shorter   |
+//! |      8 |     8 | c       | i64; we send 256 and accept 1 to 256                 |
+//! |     16 | a × 4 | absmax  | f32: largest magnitude of each block                 |
+//! |      … | c × 4 | code    | f32 in [-1, 1]; always unpack with this one          |
+//! |      … | numel | indices | u8, each below c                                     |
+//!
+//! All little-endian; blocks run over the flat tensor, across its rows. A block with a value
+//! that is not finite gets a NaN for its magnitude, and so unpacks to NaN.
+//!
+//! Source: hivemind 1.1.12, `compression/quantization.py`; bitsandbytes 0.45.5. Golden: `tensor.BLOCKWISE_8BIT.*`.
+
+use super::codebook::{self, ENTRIES};
+use super::dynamic_map::DYNAMIC_MAP;
+use super::layout::{take_count, take_f32, wrong_length};
+use super::none;
+use crate::error::DecodeError;
+use crate::limits::MAX_TENSOR_ELEMENTS;
+
+/// Elements that share one scale.
+const BLOCK: usize = 4096;
+
+/// Bytes of the two counts.
+const COUNT_BYTES: usize = 16;
+
+/// Length of the longest buffer for `numel` elements; `None` on overflow.
+pub(super) fn longest(numel: usize) -> Option<usize> {
+    let scales = numel.div_ceil(BLOCK).max(1).checked_mul(4)?;
+    let fixed = COUNT_BYTES.checked_add(ENTRIES.checked_mul(4)?)?;
+    numel.checked_add(scales)?.checked_add(fixed)
+}
+
+/// Packs `values`.
+pub(super) fn encode(values: &[f32]) -> Vec<u8> {
+    let map = &*DYNAMIC_MAP;
+    let scales: Vec<f32> = values.chunks(BLOCK).map(absmax).collect();
+    let mut out = Vec::with_capacity(longest(values.len()).unwrap_or(0));
+    out.extend_from_slice(&(scales.len() as i64).to_le_bytes());
+    out.extend_from_slice(&(ENTRIES as i64).to_le_bytes());
+    out.extend_from_slice(&none::f32_bytes(&scales));
+    out.extend_from_slice(&none::f32_bytes(&map.code));
+    for (values, &scale) in values.chunks(BLOCK).zip(&scales) {
+        // A block of zeros has no scale to divide by.
+        let divisor = if scale == 0.0 { 1.0 } else { scale };
+        out.extend(values.iter().map(|&value| map.nearest(value / divisor)));
+    }
+    out
+}
+
+/// Unpacks `numel` values, which are not none.
+pub(super) fn decode(buffer: &[u8], numel: usize) -> Result<Vec<f32>, DecodeError> {
+    let mut rest = buffer;
+    let blocks = take_count(
+        &mut rest,
+        "block count",
+        MAX_TENSOR_ELEMENTS.div_ceil(BLOCK),
+    )?;
+    let entries = take_count(&mut rest, "code length", ENTRIES)?;
+    if blocks != numel.div_ceil(BLOCK) {
+        return Err(DecodeError::malformed(
+            "block count",
+            "does not fit the tensor's shape",
+        ));
+    }
+    let scales = take_f32(&mut rest, blocks, "block scales")?;
+    let code = take_f32(&mut rest, entries, "code")?;
+    if rest.len() != numel {
+        return Err(wrong_length(buffer.len(), numel));
+    }
+    let table = codebook::table(code, rest)?;
+    let mut values = Vec::with_capacity(numel);
+    for (indices, &scale) in rest.chunks(BLOCK).zip(scales.as_chunks::<4>().0) {
+        let scale = f32::from_le_bytes(scale);
+        values.extend(
+            indices
+                .iter()
+                .map(|&index| codebook::look_up(&table, index) * scale),
+        );
+    }
+    Ok(values)
+}
+
+/// Largest magnitude; NaN if a value is not finite.
+fn absmax(values: &[f32]) -> f32 {
+    // Without their sign, floats order as their bits do, and infinity and NaN are the largest.
+    let bits = values
+        .iter()
+        .map(|value| value.abs().to_bits())
+        .fold(0, u32::max);
+    let magnitude = f32::from_bits(bits);
+    if magnitude.is_finite() {
+        magnitude
+    } else {
+        f32::NAN
+    }
+}

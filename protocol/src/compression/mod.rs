@@ -1,0 +1,99 @@
+//! How the elements of a tensor are packed.
+//!
+//! The receiver unpacks by the tensor's own [`Compression`], never by agreement.
+//!
+//! | module       | what is in it                                                |
+//! |--------------|--------------------------------------------------------------|
+//! | `floats`     | checks and dispatch for float tensors                        |
+//! | `integers`   | integer and boolean tensors, never compressed                |
+//! | `none` … `blockwise8` | one codec each, with its byte table                 |
+//! | `codebook`   | layout shared by the two codecs with a codebook              |
+//! | `dynamic_map`| the fixed code of `blockwise8`                               |
+//! | `layout`     | sizes promised by a header                                   |
+
+mod blockwise8;
+mod codebook;
+mod dynamic_map;
+mod float16;
+mod floats;
+mod halves;
+mod integers;
+mod layout;
+mod mean_std;
+mod none;
+mod quantile8;
+mod statistics;
+mod uniform8;
+
+pub use floats::{decode_f32, encode_f32};
+pub use integers::{decode_i64, encode_i64};
+pub use layout::longest_buffer;
+
+/// A codec, numbered as on the wire.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[repr(i32)]
+pub enum Compression {
+    /// The elements as they are.
+    #[default]
+    None = 0,
+    /// 16-bit floats, normalised by mean and deviation of each last-axis row.
+    MeanStd16 = 1,
+    /// 16-bit floats.
+    Float16 = 2,
+    /// 8-bit indices into a codebook of quantile averages.
+    Quantile8 = 3,
+    /// 8-bit indices into a codebook of evenly spaced buckets.
+    Uniform8 = 4,
+    /// 8-bit indices into a fixed code, scaled by each block's largest magnitude.
+    Blockwise8 = 5,
+}
+
+impl Compression {
+    /// Every codec, in wire order. All of them are encoded and decoded.
+    pub const ALL: [Self; 6] = [
+        Self::None,
+        Self::MeanStd16,
+        Self::Float16,
+        Self::Quantile8,
+        Self::Uniform8,
+        Self::Blockwise8,
+    ];
+
+    /// The number on the wire.
+    pub const fn number(self) -> i32 {
+        self as i32
+    }
+
+    /// The enum's name in the reference, as operators know it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::MeanStd16 => "MEANSTD_16BIT",
+            Self::Float16 => "FLOAT16",
+            Self::Quantile8 => "QUANTILE_8BIT",
+            Self::Uniform8 => "UNIFORM_8BIT",
+            Self::Blockwise8 => "BLOCKWISE_8BIT",
+        }
+    }
+
+    /// The codec with that name; `None` for one we do not know.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+}
+
+/// A number that names no codec.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("unknown compression {0}")]
+pub struct UnknownCompression(pub i32);
+
+impl TryFrom<i32> for Compression {
+    type Error = UnknownCompression;
+
+    fn try_from(number: i32) -> Result<Self, Self::Error> {
+        Self::ALL
+            .into_iter()
+            .find(|codec| codec.number() == number)
+            .ok_or(UnknownCompression(number))
+    }
+}
