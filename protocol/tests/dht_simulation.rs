@@ -1,5 +1,10 @@
 //! Swarms in memory: a virtual clock, delays, loss and deaths, all from one seed that is printed.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test code; seeds are printed"
+)]
 
 #[path = "dht_simulation/swarm.rs"]
 mod swarm;
