@@ -66,7 +66,11 @@ impl Announcement {
             next_pings: next_pings.clone(),
             ..self.info.clone()
         };
-        let record = ServerRecord { state, throughput: self.throughput, info };
+        let record = ServerRecord {
+            state,
+            throughput: self.throughput,
+            info,
+        };
         let value = Bytes::from(record.encode()?);
         let subkey = text_subkey(&self.peer_id);
         let blocks = self.info.span.map_or(0..0, |span| span.range());
@@ -80,7 +84,10 @@ impl Announcement {
             .collect();
         // A leading underscore asks not to be listed.
         if !self.prefix.starts_with('_') {
-            let model = ModelRecord { num_blocks: self.num_blocks, repository: self.repository.clone() };
+            let model = ModelRecord {
+                num_blocks: self.num_blocks,
+                repository: self.repository.clone(),
+            };
             entries.push(StoreEntry {
                 key: DhtId::of_text(MODELS_KEY),
                 subkey: Some(text_subkey(&self.prefix)),
@@ -105,8 +112,13 @@ pub(crate) struct AnnouncerConfig {
 
 /// A change of what is announced.
 enum Change {
-    State { current: Current, done: oneshot::Sender<bool> },
-    Goodbye { done: oneshot::Sender<bool> },
+    State {
+        current: Current,
+        done: oneshot::Sender<bool>,
+    },
+    Goodbye {
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// Handle and owner of the announcing task.
@@ -121,7 +133,14 @@ impl Announcer {
     pub(crate) fn start(records: impl Records, config: AnnouncerConfig) -> Self {
         // One change at a time: each is awaited.
         let (changes, inbox) = mpsc::channel(1);
-        let task = tokio::spawn(Task { records, config, current: None }.run(inbox));
+        let task = tokio::spawn(
+            Task {
+                records,
+                config,
+                current: None,
+            }
+            .run(inbox),
+        );
         Self { changes, task }
     }
 
@@ -208,7 +227,14 @@ impl<R: Records> Task<R> {
 
     /// Stores the record; true if somebody keeps all of it.
     async fn announce(&self) -> bool {
-        let Some(Current { announcement, state, read_cache }) = &self.current else { return false };
+        let Some(Current {
+            announcement,
+            state,
+            read_cache,
+        }) = &self.current
+        else {
+            return false;
+        };
         let next_pings = self.config.next_pings.borrow().clone();
         let expiration = unix_time() + self.config.expiration.as_secs_f64();
         let entries = match announcement.entries(*state, read_cache(), &next_pings, expiration) {
@@ -225,9 +251,20 @@ impl<R: Records> Task<R> {
         swarm_metrics::record_announce(is_stored, unix_time());
         let asked = stored.iter().map(|entry| entry.asked).max().unwrap_or(0);
         if is_stored {
-            info!(state = state_name(*state), keys = count, asked, "announced {}", state_name(*state));
+            info!(
+                state = state_name(*state),
+                keys = count,
+                asked,
+                "announced {}",
+                state_name(*state)
+            );
         } else {
-            warn!(state = state_name(*state), keys = count, asked, "nobody keeps the announced record");
+            warn!(
+                state = state_name(*state),
+                keys = count,
+                asked,
+                "nobody keeps the announced record"
+            );
         }
         is_stored
     }

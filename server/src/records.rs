@@ -32,7 +32,10 @@ impl Outcome {
 impl From<Stored> for Outcome {
     fn from(stored: Stored) -> Self {
         let is_kept = stored.kept_by_others > 0 || (stored.kept_here && stored.asked == 0);
-        Self { asked: stored.asked, is_kept }
+        Self {
+            asked: stored.asked,
+            is_kept,
+        }
     }
 }
 
