@@ -109,8 +109,9 @@ async fn bad_requests_are_explained() {
     let mut outside = forward(0..4, small.clone());
     outside.chain = chain(3..6);
     let many = forward(0..4, States::wave(5, 205, 0).wire());
-    let mut narrow = forward(0..4, small.clone());
-    narrow.hidden_states.shape = vec![2, 1, 32];
+    let values = [0.5; 64];
+    let narrow = encode_f32(&values, &[2, 1, 32], DType::F32, Compression::None).unwrap();
+    let narrow = forward(0..4, narrow);
     for (request, words) in [
         (outside, "block 4 was asked for"),
         (

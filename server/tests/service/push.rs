@@ -2,7 +2,7 @@
 
 use block_client::HopStep;
 use block_network::Node;
-use block_protocol::{ExpertRequest, NextServer, Rpc, Span, StepMetadata};
+use block_protocol::{DType, ExpertRequest, NextServer, Rpc, Span, StepMetadata};
 use bytes::Bytes;
 
 use crate::support::*;
@@ -17,7 +17,7 @@ fn pushed(session_id: &str, step_id: Option<&str>, input: &States) -> ExpertRequ
     };
     ExpertRequest {
         uid: chain(0..4).to_string(),
-        tensors: vec![input.wire()],
+        tensors: vec![input.wire(), absent(DType::F32), absent(DType::I64)],
         metadata: metadata.encode().into(),
     }
 }

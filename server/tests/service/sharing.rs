@@ -151,7 +151,10 @@ async fn ready_sessions_share_a_call_and_a_long_prompt_lets_others_pass() {
     let one = States::wave(1, 1, 50);
     let mut hops = Vec::new();
     for _ in 0..3 {
-        hops.push(hop_with(&client, &server, 0..4, |opening| opening.max_length = 300).await);
+        let mut hop = hop_with(&client, &server, 0..4, |opening| opening.max_length = 300).await;
+        // Opens the cache, which would wait behind the prompt, too.
+        run(&mut hop, step(&one.tokens(0..0))).await;
+        hops.push(hop);
     }
     hops[0].send(step(&States::wave(1, 300, 51))).await.unwrap();
     controls.inside().await;

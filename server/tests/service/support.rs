@@ -15,6 +15,7 @@ use block_network::{Multiaddr, Node, NodeConfig, PeerId, identity};
 use block_protocol::compression::{decode_f32, encode_f32, encode_i64};
 use block_protocol::{BlockChain, Compression, DType, Span, WireTensor};
 use block_server::{Service, ServiceConfig};
+use bytes::Bytes;
 
 /// How long a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,12 +70,11 @@ impl Server {
 
     pub(crate) async fn with(span: Box<dyn BlockSpan>, config: ServiceConfig) -> Self {
         let listen = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
-        let (node, _task) = Node::start(NodeConfig {
+        let node = start(NodeConfig {
             listen: vec![listen],
             ..NodeConfig::new(identity::ephemeral())
         })
-        .await
-        .unwrap();
+        .await;
         let service = Service::start(node.clone(), span, config).unwrap();
         let address = node.listen_addresses().await.remove(0);
         Self {
@@ -95,9 +95,16 @@ impl Server {
     }
 }
 
+/// A node whose event loop runs as long as the test.
+async fn start(config: NodeConfig) -> Node {
+    let (node, task) = Node::start(config).await.unwrap();
+    tokio::spawn(task.join());
+    node
+}
+
 /// A node that only calls, connected to `servers`.
 pub(crate) async fn client(servers: &[&Server]) -> Node {
-    let (node, _task) = Node::start(NodeConfig::throw_away()).await.unwrap();
+    let node = start(NodeConfig::throw_away()).await;
     for server in servers {
         node.dial(server.address.clone()).await.unwrap();
     }
@@ -247,6 +254,18 @@ pub(crate) async fn run(hop: &mut Hop, step: HopStep) -> States {
 
 pub(crate) fn reorder(indices: &[i64]) -> WireTensor {
     encode_i64(indices, &[indices.len()]).unwrap()
+}
+
+/// The placeholder of an absent tensor.
+pub(crate) fn absent(dtype: DType) -> WireTensor {
+    WireTensor {
+        dtype,
+        shape: vec![0],
+        compression: Compression::None,
+        chunks: 0,
+        requires_grad: false,
+        buffer: Bytes::new(),
+    }
 }
 
 pub(crate) fn forward(blocks: Range<usize>, input: WireTensor) -> Forward {
