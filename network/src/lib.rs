@@ -3,6 +3,7 @@
 //! From the outside in:
 //! - [`Node`], [`NodeTask`], [`NodeConfig`]: a running peer and how to start one
 //! - [`ClientStream`], [`ServerStream`], [`UnaryCall`]: calls, as caller and as callee
+//! - [`ReachabilityService`], [`check_direct`]: can others dial us?
 //! - [`identity`]: key pairs and the files that hold them
 //! - [`unix_time`]: the wall clock
 //!
@@ -20,6 +21,7 @@ mod inbound;
 mod limits;
 mod links;
 mod node;
+mod reachability;
 mod rpc;
 mod services;
 mod swarm;
@@ -31,6 +33,7 @@ pub use error::{CallError, NetworkError};
 pub use identity::IdentityError;
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};
 pub use node::{Node, NodeTask};
+pub use reachability::{Reachability, ReachabilityService, check_direct};
 pub use rpc::{
     ClientReceiver, ClientSender, ClientStream, ReceiveError, Received, SendError, ServerReceiver,
     ServerSender, ServerStream, StreamCall, UnaryCall,

@@ -14,12 +14,15 @@ pub(crate) const MAX_YAMUX_STREAMS: usize = 2048;
 /// Inbound streams of one connection that are still negotiating a name.
 pub(crate) const MAX_NEGOTIATING_STREAMS: usize = 128;
 
-/// Inbound streams of one peer whose first request has not arrived in full; more are reset.
-/// A Petals client opens one stream for each server of its route and each of its calls.
-pub(crate) const MAX_HALF_OPEN_PER_PEER: usize = 128;
+/// Inbound streams of one peer whose first request has not arrived in full, or that no handler
+/// has taken yet; more are refused. Twice what one of our own callers has open at a time.
+pub(crate) const MAX_HALF_OPEN_PER_PEER: usize = 512;
 
-/// The same for all peers together: each costs a task and a few KiB.
+/// The same for all peers together: each costs a task and up to 8 KiB.
 pub(crate) const MAX_HALF_OPEN: usize = 4096;
+
+/// Streams that are being told so; more are reset without a word.
+pub(crate) const MAX_REFUSING: usize = 1024;
 
 /// Bytes of one peer's requests that wait here for the rest of their frame.
 /// Room for the largest step: 8,192 positions of 8,192 float32 values.

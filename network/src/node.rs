@@ -1,15 +1,21 @@
 //! The handle through which everything else uses the network.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use block_protocol::frame::{UnaryRequest, encode_request};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
+    multiaddr::Protocol,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinHandle},
     time::timeout,
@@ -93,6 +99,12 @@ impl Node {
     pub async fn addresses(&self, peer: PeerId) -> Vec<Multiaddr> {
         let ask = self.ask(|reply| Command::Addresses { peer, reply });
         ask.await.unwrap_or_default()
+    }
+
+    /// The addresses that `peer` told of, once it has: identify follows a moment after connecting.
+    pub(crate) async fn told_addresses(&self, peer: PeerId) -> Result<Vec<Multiaddr>, CallError> {
+        self.ask(|reply| Command::ToldAddresses { peer, reply })
+            .await
     }
 
     /// Remembers that `peer` may be dialed at `address`.
@@ -256,11 +268,19 @@ async fn listen<B: NetworkBehaviour>(
     swarm: &mut Swarm<B>,
     addresses: &[Multiaddr],
 ) -> Result<(), NetworkError> {
+    let listen_error = |address: &Multiaddr, reason: String| NetworkError::Listen {
+        address: address.clone(),
+        reason,
+    };
+    // libp2p shares ports (SO_REUSEPORT): a second node would get half of the first one's calls.
     for address in addresses {
-        let failed = |reason: String| NetworkError::Listen {
-            address: address.clone(),
-            reason,
-        };
+        if let Some(socket) = fixed_socket(address) {
+            let bound = TcpListener::bind(socket).await;
+            bound.map_err(|error| listen_error(address, error.to_string()))?;
+        }
+    }
+    for address in addresses {
+        let failed = |reason: String| listen_error(address, reason);
         let id = swarm
             .listen_on(address.clone())
             .map_err(|error| failed(error.to_string()))?;
@@ -280,4 +300,19 @@ async fn listen<B: NetworkBehaviour>(
         }
     }
     Ok(())
+}
+
+/// The socket of a TCP address with a port of its own. Not of the IPv6 wildcard: the check for
+/// it would also cover IPv4, which libp2p does not.
+fn fixed_socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) if !ip.is_unspecified() => IpAddr::V6(ip),
+        _ => return None,
+    };
+    match (parts.next()?, parts.next()) {
+        (Protocol::Tcp(port), None) if port != 0 => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
 }

@@ -9,6 +9,7 @@
 mod client_stream;
 mod frame_reader;
 mod frame_writer;
+mod halves;
 mod server_stream;
 mod unary_call;
 mod unary_serve;
@@ -19,9 +20,11 @@ pub use server_stream::{
 };
 pub use unary_serve::UnaryCall;
 
-pub(crate) use server_stream::serve_stream;
+pub(crate) use frame_writer::{close_and_linger, write_all};
+pub(crate) use halves::split;
+pub(crate) use server_stream::{serve_stream, stream_refusal};
 pub(crate) use unary_call::call;
-pub(crate) use unary_serve::serve_unary;
+pub(crate) use unary_serve::{serve_unary, unary_refusal};
 
 use libp2p::Stream;
 use tokio::sync::OwnedSemaphorePermit;

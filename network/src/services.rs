@@ -6,24 +6,29 @@ use std::{
 };
 
 use libp2p::{PeerId, Stream, StreamProtocol};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Admission,
     bare_names,
-    rpc::{StreamCall, UnaryCall, serve_stream, serve_unary},
+    limits::MAX_REFUSING,
+    rpc::{
+        StreamCall, UnaryCall, close_and_linger, serve_stream, serve_unary, split, stream_refusal,
+        unary_refusal, write_all,
+    },
 };
 
 /// Cheap handle. Owner of the tasks that read requests and write replies: they end with their
 /// stream, or when [`Services::close`] cancels them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Services(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     table: RwLock<HashMap<StreamProtocol, Service>>,
     admission: Admission,
+    refusing: Arc<Semaphore>,
     tasks: TaskTracker,
     stopped: CancellationToken,
 }
@@ -32,6 +37,22 @@ struct Shared {
 enum Service {
     Unary(mpsc::Sender<UnaryCall>),
     Stream(mpsc::Sender<StreamCall>),
+}
+
+/// Sent to a peer over its caps.
+const TOO_MANY: &str =
+    "overloaded: too many unfinished requests; finish some or try another server";
+
+impl Default for Services {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            table: RwLock::default(),
+            admission: Admission::default(),
+            refusing: Arc::new(Semaphore::new(MAX_REFUSING)),
+            tasks: TaskTracker::new(),
+            stopped: CancellationToken::new(),
+        }))
+    }
 }
 
 impl Services {
@@ -59,15 +80,15 @@ impl Services {
     }
 
     /// Takes an inbound stream that agreed on `name`. The permit comes first: over the caps the
-    /// stream is reset without being read.
+    /// stream is refused without being read.
     pub(crate) fn accept(&self, peer: PeerId, name: &StreamProtocol, stream: Stream) {
         let Some(service) = self.read().get(name).cloned() else {
             return;
         };
         let Some(permit) = self.0.admission.admit(peer) else {
             let rpc = bare_names::rpc_name(name);
-            tracing::debug!(%peer, rpc, "too many half-open streams, stream reset");
-            return;
+            tracing::debug!(%peer, rpc, "too many half-open streams, stream refused");
+            return self.refuse(stream, &service);
         };
         let share = self.0.admission.share(peer);
         match service {
@@ -77,6 +98,25 @@ impl Services {
                 self.spawn(serve_stream(peer, stream, permit, share, calls, services));
             }
         }
+    }
+
+    /// Answers with an error in the framing of `service`, or resets the stream if many are being
+    /// answered so already.
+    fn refuse(&self, stream: Stream, service: &Service) {
+        let Ok(permit) = self.0.refusing.clone().try_acquire_owned() else {
+            return;
+        };
+        let refusal = match service {
+            Service::Unary(_) => unary_refusal(TOO_MANY),
+            Service::Stream(_) => stream_refusal(TOO_MANY),
+        };
+        self.spawn(async move {
+            let (reader, mut writer) = split(stream);
+            if write_all(&mut writer, &refusal).await.is_ok() {
+                close_and_linger(reader, writer).await;
+            }
+            drop(permit);
+        });
     }
 
     /// Runs `task` until it ends or the node stops.

@@ -3,6 +3,7 @@
 mod behaviour;
 mod connector;
 mod event_loop;
+mod identified;
 mod metrics;
 
 pub(crate) use behaviour::build;

@@ -39,12 +39,18 @@ async fn an_unknown_name_is_not_supported_and_the_connection_survives() {
     let (caller, callee) = pair().await;
     let peer = callee.node.peer_id();
     serve_echo(&callee.node, RPC);
-    let unknown = caller.node.call(peer, "Service.unknown", bytes("x"), PATIENCE).await;
+    let unknown = caller
+        .node
+        .call(peer, "Service.unknown", bytes("x"), PATIENCE)
+        .await;
     assert_eq!(unknown, Err(CallError::NotSupported));
     assert_eq!(unknown.unwrap_err().to_string(), "protocol not supported");
     // Larger than the muxer's window: the refusal arrives while the request is being written.
     let large = Bytes::from(vec![1; 1 << 20]);
-    let unknown = caller.node.call(peer, "Service.unknown", large, PATIENCE).await;
+    let unknown = caller
+        .node
+        .call(peer, "Service.unknown", large, PATIENCE)
+        .await;
     assert_eq!(unknown, Err(CallError::NotSupported));
     let served = caller.node.call(peer, RPC, bytes("x"), PATIENCE).await;
     assert_eq!(served, Ok(bytes("x")));
@@ -124,7 +130,13 @@ async fn envelopes_of_4_mib_pass_and_larger_ones_are_refused_before_sending() {
     assert_eq!(call, Ok(body));
     let body = Bytes::from(vec![7; 4_194_304]);
     let call = caller.node.call(peer, RPC, body, PATIENCE).await;
-    assert!(matches!(call, Err(CallError::TooLarge { limit: 4_194_304, .. })));
+    assert!(matches!(
+        call,
+        Err(CallError::TooLarge {
+            limit: 4_194_304,
+            ..
+        })
+    ));
 }
 
 #[tokio::test]
@@ -132,7 +144,9 @@ async fn an_answer_over_4_mib_becomes_an_error() {
     let (caller, callee) = pair().await;
     let peer = callee.node.peer_id();
     let calls = callee.node.serve_unary(RPC, 4);
-    tokio::spawn(answer_all(calls, |call| call.respond(Ok(vec![0; 4_194_304].into()))));
+    tokio::spawn(answer_all(calls, |call| {
+        call.respond(Ok(vec![0; 4_194_304].into()))
+    }));
     let call = caller.node.call(peer, RPC, bytes("x"), PATIENCE).await;
     assert!(matches!(call, Err(CallError::Remote { text }) if text.contains("4194304")));
 }
@@ -163,7 +177,10 @@ async fn a_refused_connection_and_an_unknown_peer_fail_at_once() {
     let began = std::time::Instant::now();
     for peer in [peer, PeerId::random(), caller.node.peer_id()] {
         let call = caller.node.call(peer, RPC, bytes("x"), PATIENCE).await;
-        assert!(matches!(call, Err(CallError::Unreachable { .. })), "{call:?}");
+        assert!(
+            matches!(call, Err(CallError::Unreachable { .. })),
+            "{call:?}"
+        );
     }
     assert!(began.elapsed() < Duration::from_secs(5));
 }
@@ -195,7 +212,13 @@ async fn an_address_without_a_peer_id_can_be_dialed() {
     let mut address = callee.address.clone();
     address.pop();
     assert_eq!(caller.node.dial(address).await, Ok(callee.node.peer_id()));
-    assert!(caller.node.dial("/ip4/127.0.0.1/tcp/1".parse().unwrap()).await.is_err());
+    assert!(
+        caller
+            .node
+            .dial("/ip4/127.0.0.1/tcp/1".parse().unwrap())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -209,10 +232,19 @@ async fn rsa_identities_call_and_are_called() {
     assert!(rsa.node.peer_id().to_base58().starts_with("Qm"));
     serve_echo(&rsa.node, RPC);
     serve_echo(&other.node, RPC);
-    other.node.add_address(rsa.node.peer_id(), rsa.address.clone()).await;
-    let call = other.node.call(rsa.node.peer_id(), RPC, bytes("x"), PATIENCE).await;
+    other
+        .node
+        .add_address(rsa.node.peer_id(), rsa.address.clone())
+        .await;
+    let call = other
+        .node
+        .call(rsa.node.peer_id(), RPC, bytes("x"), PATIENCE)
+        .await;
     assert_eq!(call, Ok(bytes("x")));
-    let call = rsa.node.call(other.node.peer_id(), RPC, bytes("y"), PATIENCE).await;
+    let call = rsa
+        .node
+        .call(other.node.peer_id(), RPC, bytes("y"), PATIENCE)
+        .await;
     assert_eq!(call, Ok(bytes("y")));
 }
 
@@ -245,7 +277,9 @@ async fn addresses_are_announced_instead_of_those_listened_on() {
 
 #[tokio::test]
 async fn after_shutdown_calls_end_and_the_task_is_over() {
-    let (node, task) = block_network::Node::start(NodeConfig::throw_away()).await.unwrap();
+    let (node, task) = block_network::Node::start(NodeConfig::throw_away())
+        .await
+        .unwrap();
     let mut calls = node.serve_unary(RPC, 1);
     node.shutdown().await;
     task.join().await.unwrap();
@@ -264,7 +298,10 @@ async fn a_taken_port_is_named() {
         listen: vec![taken.clone()],
         ..NodeConfig::new(identity::ephemeral())
     };
-    let error = block_network::Node::start(config).await.unwrap_err().to_string();
+    let error = block_network::Node::start(config)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
 }
 

@@ -23,8 +23,11 @@ pub const MAX_TENSOR_DIMS: usize = 8;
 /// Tensors in one message; the reference sends three.
 pub const MAX_TENSORS_PER_MESSAGE: usize = 64;
 
-/// Error text of either framing; longer text is cut. A Python traceback line fits many times.
+/// Error text of either framing, as we send and keep it; longer text is cut.
 pub const MAX_ERROR_TEXT_BYTES: usize = 8_192;
+
+/// One error frame's body. Python puts whole arguments into its messages, so it may be long.
+pub const MAX_ERROR_FRAME_BYTES: usize = 65_536;
 
 /// Name of an RPC handler; the longest in use has 48 bytes.
 pub const MAX_RPC_NAME_BYTES: usize = 256;

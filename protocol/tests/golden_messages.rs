@@ -7,15 +7,18 @@
 
 mod support;
 
+use std::sync::LazyLock;
+
 use block_protocol::{
     ArgsStructure, BlockChain, Compression, DType, ExpertInfo, ExpertRequest, ExpertResponse,
-    ExpertUid, ForwardMetadata, NextServer, OpenMetadata, Rpc, Span, StepMetadata, WireTensor,
-    args,
+    ExpertUid, ForwardMetadata, ModelRecord, NextServer, OpenMetadata, Rpc, ServerRecord,
+    ServerRpcInfo, Span, StepMetadata, WireTensor, args,
     frame::{StreamDecoder, StreamFrame, decode_reply, decode_request},
     limits::MAX_STREAM_FRAME_BYTES,
     reachability::{ReachabilityRequest, ReachabilityResponse},
 };
 use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
 use support::{FILES, vector, vectors};
 
 const CALLS: &str = "petals_calls_to_python_server";
@@ -273,4 +276,56 @@ fn metadata_of_a_push() {
     };
     assert_eq!(StepMetadata::decode(&bytes).as_ref(), Ok(&pushed));
     assert_eq!(pushed.encode(), bytes);
+}
+
+/// Gives `bytes` to every decoder there is, as a whole and, for envelopes, as its inner bytes.
+fn decode_everything(bytes: &[u8]) {
+    let mut buffer = BytesMut::from(bytes);
+    while let Ok(Some(_)) = StreamDecoder::new(MAX_STREAM_FRAME_BYTES).decode(&mut buffer) {}
+    let mut inner = vec![Bytes::copy_from_slice(bytes)];
+    if let Ok(Some(request)) = decode_request(&mut BytesMut::from(bytes)) {
+        inner.push(request.body);
+    }
+    if let Ok(Some(reply)) = decode_reply(&mut BytesMut::from(bytes)) {
+        inner.extend(reply.result);
+    }
+    for body in inner {
+        if let Ok(request) = ExpertRequest::decode(body.clone()) {
+            let _ = BlockChain::parse(&request.uid);
+            let _ = OpenMetadata::decode(&request.metadata);
+            let _ = ForwardMetadata::decode(&request.metadata);
+        }
+        let _ = ExpertResponse::decode(body.clone());
+        let _ = ExpertUid::decode(body.clone());
+        let info = ExpertInfo::decode(body.clone());
+        let info = info.map_or_else(|_| body.clone(), |info| info.serialized_info);
+        let _ = ServerRpcInfo::decode(&info);
+        let _ = ReachabilityRequest::decode(body.clone());
+        let _ = ReachabilityResponse::decode(body.clone());
+        let _ = WireTensor::decode(body.clone());
+        let _ = StepMetadata::decode(&body);
+        let _ = ServerRecord::decode(&body);
+        let _ = ModelRecord::decode(&body);
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_golden_bytes_never_panic(
+        pick: prop::sample::Index,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut: prop::sample::Index,
+    ) {
+        static GOLDEN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+            FILES.iter().flat_map(|file| vectors(file)).map(|vector| vector.bytes).collect()
+        });
+        let mut bytes = pick.get(&GOLDEN).clone();
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        decode_everything(&bytes);
+        bytes.truncate(cut.index(bytes.len()));
+        decode_everything(&bytes);
+    }
 }

@@ -7,17 +7,13 @@ use block_protocol::{
     limits::MAX_STREAM_FRAME_BYTES,
 };
 use bytes::{Bytes, BytesMut};
-use futures::{
-    AsyncReadExt,
-    io::{ReadHalf, WriteHalf},
-};
-use libp2p::Stream;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     OutboundStream,
     frame_reader::FrameReader,
     frame_writer::{write_all, write_message},
+    halves::{self, ReadHalf, WriteHalf},
 };
 use crate::error::CallError;
 
@@ -34,14 +30,14 @@ pub struct ClientStream {
 /// The sending half. The call lives until both halves are dropped.
 #[derive(Debug)]
 pub struct ClientSender {
-    writer: WriteHalf<Stream>,
+    writer: WriteHalf,
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// The receiving half. The call lives until both halves are dropped.
 #[derive(Debug)]
 pub struct ClientReceiver {
-    reader: FrameReader<ReadHalf<Stream>>,
+    reader: FrameReader<ReadHalf>,
     decoder: StreamDecoder,
     _permit: Arc<OwnedSemaphorePermit>,
 }
@@ -49,7 +45,7 @@ pub struct ClientReceiver {
 impl ClientStream {
     pub(crate) fn new(outbound: OutboundStream) -> Self {
         let permit = Arc::new(outbound.permit);
-        let (reader, writer) = outbound.stream.split();
+        let (reader, writer) = halves::split(outbound.stream);
         Self {
             sender: ClientSender {
                 writer,
@@ -147,6 +143,9 @@ impl ClientReceiver {
             Some(StreamFrame::Error(text)) => Err(CallError::Remote {
                 text: text.unwrap_or_default(),
             }),
+            None if self.reader.stream().ended_by_reset() => {
+                Err(CallError::broken("the peer reset the stream or is gone"))
+            }
             None => Ok(None),
         }
     }

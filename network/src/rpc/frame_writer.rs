@@ -40,11 +40,15 @@ pub(crate) async fn write_message<W: AsyncWrite + Unpin>(
 
 /// Closes our side, then waits a while for the peer to close its own: dropping a stream that is
 /// open on one side resets it, and a reset may overtake what was sent before.
-pub(crate) async fn close_and_linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+pub(crate) async fn close_and_linger<R, W>(mut reader: R, mut writer: W)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let mut ignored = [0; 1024];
     let _ = timeout(LINGER_TIMEOUT, async {
-        stream.close().await?;
-        while stream.read(&mut ignored).await? > 0 {}
+        writer.close().await?;
+        while reader.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     })
     .await;

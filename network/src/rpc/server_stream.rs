@@ -10,16 +10,14 @@ use block_protocol::{
     limits::MAX_STREAM_FRAME_BYTES,
 };
 use bytes::{Bytes, BytesMut};
-use futures::{
-    AsyncReadExt, AsyncWriteExt,
-    io::{ReadHalf, WriteHalf},
-};
+use futures::AsyncWriteExt;
 use libp2p::{PeerId, Stream};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     frame_reader::FrameReader,
     frame_writer::{close_and_linger, write_all, write_message},
+    halves::{self, ReadHalf, WriteHalf},
 };
 use crate::{
     admission::{HalfOpen, Share},
@@ -48,14 +46,14 @@ pub struct ServerStream {
 /// The receiving half. The stream lives until both halves are dropped.
 #[derive(Debug)]
 pub struct ServerReceiver {
-    reader: FrameReader<ReadHalf<Stream>>,
+    reader: FrameReader<ReadHalf>,
     decoder: StreamDecoder,
     first: Option<Received>,
 }
 
 /// The sending half. The stream lives until both halves are dropped.
 #[derive(Debug)]
-pub struct ServerSender(WriteHalf<Stream>);
+pub struct ServerSender(WriteHalf);
 
 /// What a caller did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +93,7 @@ pub enum SendError {
 
 impl ServerStream {
     fn new(stream: Stream, share: Share, services: Services) -> Self {
-        let (reader, writer) = stream.split();
+        let (reader, writer) = halves::split(stream);
         Self {
             receiver: ServerReceiver {
                 reader: FrameReader::new(reader, Some(share)),
@@ -132,26 +130,21 @@ impl ServerStream {
             services,
         } = self;
         services.spawn(async move {
-            if let Ok(stream) = receiver.reader.into_stream().reunite(sender.0) {
-                close_and_linger(stream).await;
-            }
+            close_and_linger(receiver.reader.into_stream(), sender.0).await;
         });
     }
 
     /// Sends an error frame with `text` and ends the stream, both after this returns.
     pub fn fail(self, text: &str) {
-        let mut frame = BytesMut::new();
-        encode_error(text, &mut frame);
+        let frame = stream_refusal(text);
         let Self {
             receiver,
             mut sender,
             services,
         } = self;
         services.spawn(async move {
-            if write_all(&mut sender.0, &frame).await.is_ok()
-                && let Ok(stream) = receiver.reader.into_stream().reunite(sender.0)
-            {
-                close_and_linger(stream).await;
+            if write_all(&mut sender.0, &frame).await.is_ok() {
+                close_and_linger(receiver.reader.into_stream(), sender.0).await;
             }
         });
     }
@@ -201,9 +194,7 @@ impl ServerSender {
     /// # Errors
     /// [`SendError`].
     pub async fn send_error(&mut self, text: &str) -> Result<(), SendError> {
-        let mut frame = BytesMut::new();
-        encode_error(text, &mut frame);
-        sent(write_all(&mut self.0, &frame).await)
+        sent(write_all(&mut self.0, &stream_refusal(text)).await)
     }
 
     /// Closes our side, the normal end of an answer.
@@ -220,6 +211,13 @@ fn sent(written: io::Result<()>) -> Result<(), SendError> {
         io::ErrorKind::TimedOut => SendError::Stalled,
         _ => SendError::Closed,
     })
+}
+
+/// An error frame with `text`.
+pub(crate) fn stream_refusal(text: &str) -> BytesMut {
+    let mut frame = BytesMut::new();
+    encode_error(text, &mut frame);
+    frame
 }
 
 /// Waits for the first whole frame and hands the call to the handler.

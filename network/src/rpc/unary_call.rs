@@ -1,14 +1,17 @@
 //! One unary call, as its caller.
 
-use std::{io, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use block_protocol::frame::decode_reply;
 use bytes::Bytes;
-use futures::AsyncWriteExt;
+use futures::{
+    AsyncWriteExt,
+    future::{Either, select},
+};
 use tokio::time::timeout;
 
-use super::{OutboundStream, frame_reader::FrameReader, frame_writer::write_all};
-use crate::error::CallError;
+use super::{OutboundStream, frame_reader::FrameReader, frame_writer::write_all, halves};
+use crate::error::{CallError, ReadError};
 
 /// How long to look for the reason why a request could not be written.
 const POST_MORTEM: Duration = Duration::from_secs(1);
@@ -17,23 +20,27 @@ const POST_MORTEM: Duration = Duration::from_secs(1);
 /// which cancels the call at the callee. The caller bounds the time.
 pub(crate) async fn call(outbound: OutboundStream, request: &[u8]) -> Result<Bytes, CallError> {
     let OutboundStream { stream, permit } = outbound;
-    let mut reader = FrameReader::new(stream, None);
-    let written = write_all(reader.stream_mut(), request).await;
-    let reply = match written {
-        Ok(()) => reader.next(decode_reply).await?,
+    let (reader, mut writer) = halves::split(stream);
+    let mut reader = FrameReader::new(reader, None);
+    let reply = {
+        let writing = pin!(write_all(&mut writer, request));
+        let reading = pin!(reader.next(decode_reply));
         // A callee may refuse the name, or answer "overloaded", before it has read everything.
-        Err(error) => match timeout(POST_MORTEM, reader.next(decode_reply)).await {
-            Ok(Ok(Some(reply))) => Some(reply),
-            Ok(Err(read)) => match read.into() {
-                CallError::NotSupported => return Err(CallError::NotSupported),
-                _ => return Err(error.into()),
+        match select(writing, reading).await {
+            Either::Left((Ok(()), reading)) => reading.await?,
+            Either::Left((Err(error), reading)) => match timeout(POST_MORTEM, reading).await {
+                Ok(Ok(Some(reply))) => Some(reply),
+                Ok(Err(ReadError::Io(refusal))) => match refusal.into() {
+                    CallError::NotSupported => return Err(CallError::NotSupported),
+                    _ => return Err(error.into()),
+                },
+                Ok(Ok(None) | Err(_)) | Err(_) => return Err(error.into()),
             },
-            Ok(Ok(None)) | Err(_) => return Err(error.into()),
-        },
+            Either::Right((reply, _)) => reply?,
+        }
     };
-    let mut stream = reader.into_stream();
-    let closed: io::Result<()> = stream.close().await;
-    if let Err(error) = closed {
+    // With the answer here, closing ends the stream; a reset of it would say "cancelled".
+    if let Err(error) = writer.close().await {
         tracing::trace!(%error, "stream was gone before it was closed");
     }
     drop(permit);

@@ -7,7 +7,7 @@ use block_protocol::{
     EncodeError,
     frame::{CALL_ID_BYTES, UnaryReply, decode_request, encode_reply},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use libp2p::{PeerId, Stream};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     frame_reader::FrameReader,
     frame_writer::{close_and_linger, write_all},
+    halves::{self, ReadHalf, WriteHalf},
 };
 use crate::{
     admission::{HalfOpen, Share},
@@ -65,14 +66,13 @@ pub(crate) async fn serve_unary(
     share: Share,
     calls: mpsc::Sender<UnaryCall>,
 ) {
-    let mut reader = FrameReader::new(stream, Some(share));
+    let (reader, writer) = halves::split(stream);
+    let mut reader = FrameReader::new(reader, Some(share));
     let request = match timeout(UNARY_REQUEST_TIMEOUT, reader.next(decode_request)).await {
         Ok(Ok(Some(request))) => request,
         Ok(Err(error @ (ReadError::Decode(_) | ReadError::OverBudget))) => {
             tracing::debug!(%peer, %error, "unary request refused");
-            // Callers do not compare the id, and this one may not have been read.
-            let reply = error_reply([0; CALL_ID_BYTES].to_vec(), error.to_string());
-            return finish(reader, peer, reply).await;
+            return deliver(reader, writer, peer, &unary_refusal(&error.to_string())).await;
         }
         Ok(Ok(None) | Err(ReadError::Io(_) | ReadError::Truncated)) | Err(_) => {
             tracing::debug!(%peer, "stream ended without a whole request");
@@ -101,37 +101,28 @@ pub(crate) async fn serve_unary(
         () = reader.disturbed() => return,
         result = answered => result,
     };
-    let reply = UnaryReply {
+    let reply = encode_reply(&UnaryReply {
         call_id: request.call_id.to_vec(),
         result,
-    };
-    finish(reader, peer, reply).await;
-}
-
-fn error_reply(call_id: Vec<u8>, text: String) -> UnaryReply {
-    UnaryReply {
-        call_id,
-        result: Err(text),
-    }
-}
-
-async fn finish(reader: FrameReader<Stream>, peer: PeerId, reply: UnaryReply) {
-    let encoded = encode_reply(&reply).or_else(|error| {
-        let text = too_large(&error);
-        encode_reply(&error_reply(reply.call_id, text))
     });
-    let mut stream = reader.into_stream();
-    let written = match encoded {
-        Ok(bytes) => write_all(&mut stream, &bytes)
-            .await
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+    let reply = reply.unwrap_or_else(|error| unary_refusal(&too_large(&error)));
+    deliver(reader, writer, peer, &reply).await;
+}
+
+/// An encoded reply to a request that was not read. Callers do not compare its id.
+pub(crate) fn unary_refusal(text: &str) -> BytesMut {
+    let reply = UnaryReply {
+        call_id: vec![0; CALL_ID_BYTES],
+        result: Err(text.to_owned()),
     };
-    if let Err(error) = written {
-        tracing::debug!(%peer, error, "reply not delivered");
-        return;
+    encode_reply(&reply).expect("invariant: the encoder cuts error text below the limit")
+}
+
+async fn deliver(reader: FrameReader<ReadHalf>, mut writer: WriteHalf, peer: PeerId, reply: &[u8]) {
+    match write_all(&mut writer, reply).await {
+        Ok(()) => close_and_linger(reader.into_stream(), writer).await,
+        Err(error) => tracing::debug!(%peer, %error, "reply not delivered"),
     }
-    close_and_linger(stream).await;
 }
 
 fn too_large(error: &EncodeError) -> String {

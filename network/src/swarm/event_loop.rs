@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     behaviour::{Behaviour, BehaviourEvent},
     connector::{ConnectReply, Connector},
+    identified::Identified,
     metrics,
 };
 use crate::{
@@ -49,6 +50,11 @@ pub(crate) enum Command {
         peer: PeerId,
         reply: oneshot::Sender<Vec<Multiaddr>>,
     },
+    /// The addresses that a peer told of itself, once it has.
+    ToldAddresses {
+        peer: PeerId,
+        reply: oneshot::Sender<Vec<Multiaddr>>,
+    },
     /// Our addresses, as told to others.
     ListenAddresses {
         reply: oneshot::Sender<Vec<Multiaddr>>,
@@ -65,6 +71,7 @@ pub(crate) struct EventLoop {
     links: Links,
     book: AddressBook,
     connector: Connector,
+    identified: Identified,
     /// Dials of addresses without a peer id; bounded by the swarm's limit on pending connections.
     dials: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, CallError>>>,
     connections: HashMap<ConnectionId, Connection>,
@@ -91,6 +98,7 @@ impl EventLoop {
             links,
             book: AddressBook::default(),
             connector: Connector::default(),
+            identified: Identified::default(),
             dials: HashMap::new(),
             connections: HashMap::new(),
         }
@@ -130,6 +138,7 @@ impl EventLoop {
             }
             Command::AddAddress { peer, address } => self.book.add(peer, address),
             Command::Addresses { peer, reply } => _ = reply.send(self.book.addresses(&peer)),
+            Command::ToldAddresses { peer, reply } => self.identified.ask(&peer, reply),
             Command::ListenAddresses { reply } => _ = reply.send(self.listen_addresses()),
             Command::Shutdown { reply } => _ = reply.send(()),
         }
@@ -158,6 +167,7 @@ impl EventLoop {
                     },
                 );
                 self.links.connected(peer_id);
+                self.identified.on_connected(peer_id);
                 self.connector.on_connected(&peer_id);
                 if let Some(reply) = self.dials.remove(&connection_id) {
                     let _ = reply.send(Ok(peer_id));
@@ -168,12 +178,15 @@ impl EventLoop {
                 connection_id,
                 endpoint,
                 cause,
-                ..
+                num_established,
             } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
                 metrics::connection(&endpoint, -1.0);
                 self.connections.remove(&connection_id);
                 self.links.disconnected(&peer_id);
+                if num_established == 0 {
+                    self.identified.on_disconnected(&peer_id);
+                }
             }
             SwarmEvent::OutgoingConnectionError {
                 peer_id,
@@ -234,6 +247,7 @@ impl EventLoop {
         // Another machine's loopback is not where we would find it.
         addresses.retain(|address| local || !address_book::is_loopback(address));
         addresses.truncate(MAX_ADDRESSES_PER_PEER);
+        self.identified.on_told(peer, addresses.clone());
         let is_kad_server = Behaviour::is_kad_server(&info.protocols);
         for address in addresses {
             // Peers that do not answer peer routing are still found through us, except those that

@@ -66,7 +66,10 @@ impl RawPeer {
     pub(crate) async fn dial(address: &Multiaddr, security: Security) -> Self {
         let key = Keypair::generate_ed25519();
         let mut transport = transport(&key, security);
-        let address = address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect();
+        let address = address
+            .iter()
+            .filter(|part| !matches!(part, Protocol::P2p(_)))
+            .collect();
         let options = DialOpts {
             role: Endpoint::Dialer,
             port_use: PortUse::New,
@@ -95,7 +98,9 @@ impl RawPeer {
                     if pending.is_some()
                         && let Poll::Ready(stream) = Pin::new(&mut muxer).poll_outbound(cx)
                     {
-                        let Ok(stream) = stream else { return Poll::Ready(()) };
+                        let Ok(stream) = stream else {
+                            return Poll::Ready(());
+                        };
                         let _ = pending.take().unwrap().send(stream);
                         continue;
                     }
@@ -146,7 +151,11 @@ impl RawPeer {
 
     /// Waits for the first inbound stream that proposes `name` and returns it with the bytes that
     /// followed; nothing is answered. Other streams (identify, ping, kad) are left unanswered.
-    pub(crate) async fn accept(&mut self, name: &str, payload_bytes: usize) -> (SubstreamBox, Vec<u8>) {
+    pub(crate) async fn accept(
+        &mut self,
+        name: &str,
+        payload_bytes: usize,
+    ) -> (SubstreamBox, Vec<u8>) {
         let mut others = Vec::new();
         loop {
             let mut stream = self.inbound.recv().await.unwrap();
@@ -174,9 +183,13 @@ impl RawListener {
     pub(crate) async fn start(security: Security) -> Self {
         let key = Keypair::generate_ed25519();
         let mut transport = transport(&key, security);
-        transport.listen_on(ListenerId::next(), super::loopback()).unwrap();
+        transport
+            .listen_on(ListenerId::next(), super::loopback())
+            .unwrap();
         let address = loop {
-            if let TransportEvent::NewAddress { listen_addr, .. } = transport.select_next_some().await {
+            if let TransportEvent::NewAddress { listen_addr, .. } =
+                transport.select_next_some().await
+            {
                 break listen_addr;
             }
         };
@@ -190,7 +203,9 @@ impl RawListener {
     /// The next connection.
     pub(crate) async fn accept(mut self) -> RawPeer {
         loop {
-            if let TransportEvent::Incoming { upgrade, .. } = self.transport.select_next_some().await {
+            if let TransportEvent::Incoming { upgrade, .. } =
+                self.transport.select_next_some().await
+            {
                 let mut upgrade = std::pin::pin!(upgrade);
                 let (peer, muxer) = loop {
                     tokio::select! {

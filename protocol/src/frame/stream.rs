@@ -3,7 +3,8 @@
 //! | offset | size | field  | value                                                  |
 //! |-------:|-----:|--------|--------------------------------------------------------|
 //! |      0 |    1 | marker | 0 = message, 1 = error or end of input                 |
-//! |      1 |    8 | len    | u64, big-endian; at most the decoder's limit           |
+//! |      1 |    8 | len    | u64, big-endian; at most the decoder's limit, for      |
+//! |        |      |        | errors [`MAX_ERROR_FRAME_BYTES`]                       |
 //! |      9 |  len | body   | the RPC's protobuf, or `RPCError { 1: string message }` |
 //!
 //! From caller to callee any marker 1 means "no more input"; from callee to caller it is an
@@ -16,7 +17,7 @@ use prost::Message;
 
 use crate::{
     error::{DecodeError, saturating_u64, truncate_text},
-    limits::MAX_ERROR_TEXT_BYTES,
+    limits::{MAX_ERROR_FRAME_BYTES, MAX_ERROR_TEXT_BYTES},
     proto::p2pd::RpcError,
 };
 
@@ -60,7 +61,7 @@ impl StreamDecoder {
         };
         let limit = match marker {
             MESSAGE => self.max_frame_bytes,
-            ERROR => self.max_frame_bytes.min(MAX_ERROR_TEXT_BYTES),
+            ERROR => MAX_ERROR_FRAME_BYTES,
             _ => return Err(DecodeError::malformed("stream frame", "unknown marker")),
         };
         let Some((length, body)) = rest.split_first_chunk::<8>() else {
@@ -79,7 +80,10 @@ impl StreamDecoder {
             return Ok(Some(StreamFrame::Message(body)));
         }
         // The marker alone decides what the frame means, so text that cannot be read is no text.
-        let text = RpcError::decode(body).ok().and_then(|error| error.message);
+        let mut text = RpcError::decode(body).ok().and_then(|error| error.message);
+        if let Some(text) = &mut text {
+            truncate_text(text, MAX_ERROR_TEXT_BYTES);
+        }
         Ok(Some(StreamFrame::Error(text)))
     }
 }
@@ -104,8 +108,7 @@ pub fn encode_end(out: &mut BytesMut) {
 /// Appends an error frame; text over [`MAX_ERROR_TEXT_BYTES`] is cut. Only callees send it.
 pub fn encode_error(text: &str, out: &mut BytesMut) {
     let mut text = text.to_owned();
-    // Leaves room for the field's own header within the receiver's limit.
-    truncate_text(&mut text, MAX_ERROR_TEXT_BYTES.saturating_sub(16));
+    truncate_text(&mut text, MAX_ERROR_TEXT_BYTES);
     let body = RpcError {
         message: Some(text),
     }
@@ -153,9 +156,19 @@ mod tests {
     }
 
     #[test]
-    fn long_error_text_is_cut_to_what_the_decoder_takes() {
+    fn long_error_text_is_cut_by_sender_and_receiver() {
+        let long = "é".repeat(MAX_ERROR_TEXT_BYTES);
         let mut out = BytesMut::new();
-        encode_error(&"é".repeat(MAX_ERROR_TEXT_BYTES), &mut out);
+        encode_error(&long, &mut out);
+        let body = RpcError {
+            message: Some(long),
+        }
+        .encode_to_vec();
+        let mut uncut = BytesMut::from(header(ERROR, body.len()).as_slice());
+        uncut.extend_from_slice(&body);
+        assert_eq!(decode_all(&uncut, 100), decode_all(&out, 100));
+        let too_long = header(ERROR, MAX_ERROR_FRAME_BYTES + 1);
+        assert!(decode_all(&too_long, usize::MAX).is_err());
         let frames = decode_all(&out, usize::MAX).unwrap();
         let [StreamFrame::Error(Some(text))] = frames.as_slice() else {
             panic!("one error frame expected");
