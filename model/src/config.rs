@@ -5,6 +5,7 @@
 
 mod error;
 mod raw;
+mod raw_rope;
 mod rope;
 
 pub use error::ConfigError;

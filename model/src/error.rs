@@ -1,7 +1,7 @@
 //! What can go wrong between a model's name and its weights in memory, by who must act.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -25,7 +25,7 @@ pub enum LoadError {
         tensor: String,
     },
     /// A file that the operator must replace: truncated, overwritten or of another format.
-    #[error("{}: damaged: {reason}; delete it and fetch it again", .path.display())]
+    #[error("{}: damaged: {reason}; delete it, with what it links to, and fetch it again", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -109,6 +109,18 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// A damaged file; in the hub's cache it is a link, and deleting that alone would not help.
+    pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {
+        let reason = match path.read_link() {
+            Ok(target) => format!("{reason} (it links to {})", target.display()),
+            Err(_) => reason.to_string(),
+        };
+        Self::Damaged {
+            path: path.to_owned(),
+            reason,
+        }
+    }
+
     /// Hides the tensor library's error type.
     pub(crate) fn place(error: impl std::fmt::Display) -> Self {
         Self::Place(error.to_string())
@@ -138,7 +150,7 @@ pub enum HubError {
         /// File in the repository.
         file: String,
         /// What to do.
-        advice: &'static str,
+        advice: String,
         /// The hub's own words.
         detail: String,
     },

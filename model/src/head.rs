@@ -6,7 +6,6 @@ use candle_core::{DType, Device, Tensor};
 use thiserror::Error;
 
 use crate::candle::{RmsNorm, WeightReader};
-use crate::dtype::SpanDType;
 use crate::error::LoadError;
 use crate::source::{Checkpoint, ModelSource};
 
@@ -56,7 +55,6 @@ impl ClientHead {
         let checkpoint = Checkpoint::open(source, &names)?;
         let reader = WeightReader {
             checkpoint: &checkpoint,
-            precision: SpanDType::F32,
             dtype: DType::F32,
             device: &Device::Cpu,
         };

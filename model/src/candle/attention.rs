@@ -2,9 +2,9 @@
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::softmax;
-use candle_nn::{Linear, Module};
 
 use super::kv_cache::BlockCache;
+use super::linear::Linear;
 use super::mask::future_keys;
 use super::rope::Rotation;
 use super::weights::accumulator;
@@ -12,10 +12,10 @@ use super::weights::accumulator;
 /// Causal self-attention of one block.
 #[derive(Clone, Debug)]
 pub(crate) struct Attention {
-    pub(crate) query: Linear,  // [heads * head_dim, hidden]
-    pub(crate) key: Linear,    // [kv_heads * head_dim, hidden]
-    pub(crate) value: Linear,  // [kv_heads * head_dim, hidden]
-    pub(crate) output: Linear, // [hidden, heads * head_dim]
+    pub(crate) query: Linear,  // hidden to heads * head_dim
+    pub(crate) key: Linear,    // hidden to kv_heads * head_dim
+    pub(crate) value: Linear,  // hidden to kv_heads * head_dim
+    pub(crate) output: Linear, // heads * head_dim to hidden
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,

@@ -19,8 +19,8 @@ use crate::source::{Checkpoint, ModelSource};
 impl CandleSpan {
     /// Loads the blocks `blocks` of a model, fetching only the files that hold them.
     ///
-    /// `dtype` is the type of the residual stream and the precision of the weights. Memory peaks
-    /// at the span as held plus one tensor.
+    /// `dtype` is the type of the residual stream between blocks; the weights are held in what the
+    /// device multiplies. Memory peaks at the span as held plus two tensors.
     ///
     /// # Errors
     /// Any [`LoadError`]; [`LoadError::BlocksOutsideModel`] also for an empty range.
@@ -44,7 +44,6 @@ impl CandleSpan {
         let held = device.compute_dtype(dtype);
         let reader = WeightReader {
             checkpoint: &checkpoint,
-            precision: dtype,
             dtype: tensor_dtype(held),
             device: &opened,
         };

@@ -1,14 +1,15 @@
 //! The gated MLP of Llama-like blocks.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module};
+
+use super::linear::Linear;
 
 /// SwiGLU: `down(silu(gate(hidden_states)) * up(hidden_states))`.
 #[derive(Clone, Debug)]
 pub(crate) struct GatedMlp {
-    pub(crate) gate: Linear, // [ffn, hidden]
-    pub(crate) up: Linear,   // [ffn, hidden]
-    pub(crate) down: Linear, // [hidden, ffn]
+    pub(crate) gate: Linear, // hidden to ffn
+    pub(crate) up: Linear,   // hidden to ffn
+    pub(crate) down: Linear, // ffn to hidden
 }
 
 impl GatedMlp {

@@ -4,7 +4,8 @@
 //! - `checks`: whether a call fits the span and the cache; nothing is touched before
 //! - `span`: the span contract on top of blocks and caches
 //! - `stack`: the residual stream from block to block
-//! - `block`: one block; `norm`, `attention` (with `rope`, `mask`, `kv_cache`), `mlp`: its parts
+//! - `block`: one block; `norm`, `linear`, `attention` (with `rope`, `mask`, `kv_cache`),
+//!   `mlp`: its parts
 //! - `load`, `families`, `weights`: from a checkpoint's names to blocks
 
 mod attention;
@@ -12,6 +13,7 @@ mod block;
 mod checks;
 mod families;
 mod kv_cache;
+mod linear;
 mod load;
 mod mask;
 mod mlp;

@@ -9,7 +9,6 @@ use super::families;
 use super::kv_cache::{KvCache, KvShape};
 use super::rope::{RopeTable, Rotation};
 use super::weights::WeightReader;
-use crate::dtype::SpanDType;
 use crate::source::{Checkpoint, ModelSource};
 
 /// One block of tiny-llama in double precision, where a finite difference means something.
@@ -29,7 +28,6 @@ impl Fixture {
         let checkpoint = Checkpoint::open(&source, &names).unwrap();
         let reader = WeightReader {
             checkpoint: &checkpoint,
-            precision: SpanDType::F32,
             dtype: DType::F64,
             device: &Device::Cpu,
         };

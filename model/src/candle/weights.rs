@@ -1,19 +1,16 @@
 //! From tensors of a checkpoint to tensors on a device.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::Linear;
 
-use crate::dtype::SpanDType;
+use super::linear::Linear;
 use crate::error::LoadError;
 use crate::source::Checkpoint;
 
-/// Reads weights rounded to one type and holds them in another.
+/// Reads weights into one type, exactly if that is as wide as the checkpoint's.
 #[derive(Debug)]
 pub(crate) struct WeightReader<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
-    /// Precision that the weights are used in, as if loaded in this type.
-    pub(crate) precision: SpanDType,
-    /// Type in which they are held; at least as wide.
+    /// Type in which the weights are held.
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
 }
@@ -24,7 +21,7 @@ impl WeightReader<'_> {
     /// # Errors
     /// Those of [`Checkpoint::read`], and [`LoadError::Place`].
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let values = self.checkpoint.read(name, shape, self.precision)?;
+        let values = self.checkpoint.read(name, shape)?;
         Tensor::from_vec(values, shape, self.device)
             .and_then(|tensor| tensor.to_dtype(self.dtype))
             .map_err(LoadError::place)
@@ -44,7 +41,7 @@ impl WeightReader<'_> {
         let bias = has_bias
             .then(|| self.tensor(&format!("{name}.bias"), &[outputs]))
             .transpose()?;
-        Ok(Linear::new(weight, bias))
+        Linear::new(&weight, bias).map_err(LoadError::place)
     }
 }
 

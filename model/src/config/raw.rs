@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::rope::{RawRope, RopeContext};
+use super::raw_rope::{RawRope, RopeContext};
 use super::{ConfigError, Family, ModelConfig};
 use crate::dtype::SpanDType;
 

@@ -85,18 +85,13 @@ impl Checkpoint {
         self.shard(tensor)?.dtype(tensor)
     }
 
-    /// Reads a tensor of exactly `shape` in row-major order, each value rounded to `precision`.
+    /// Reads a tensor of exactly `shape` in row-major order.
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
     /// [`LoadError::Io`].
-    pub(crate) fn read(
-        &self,
-        tensor: &str,
-        shape: &[usize],
-        precision: SpanDType,
-    ) -> Result<Vec<f32>, LoadError> {
-        self.shard(tensor)?.read(tensor, shape, precision)
+    pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        self.shard(tensor)?.read(tensor, shape)
     }
 
     fn shard(&self, tensor: &str) -> Result<&Shard, LoadError> {

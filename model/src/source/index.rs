@@ -34,10 +34,7 @@ impl WeightIndex {
     /// # Errors
     /// [`LoadError::Damaged`] if it is not an index or names a file elsewhere; [`LoadError::Io`].
     pub(super) fn read(path: &Path) -> Result<Self, LoadError> {
-        let damaged = |reason| LoadError::Damaged {
-            path: path.to_owned(),
-            reason,
-        };
+        let damaged = |reason: String| LoadError::damaged(path, reason);
         let text = read_text(path)?;
         let index: RawIndex = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
         let stray = index.weight_map.values().find(|name| !is_plain_name(name));

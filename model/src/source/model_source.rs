@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::hub::{HubOptions, HubRepository};
+use super::hub::HubRepository;
+use super::hub_options::HubOptions;
 use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
 use super::small_file::read_text;
 use crate::config::ModelConfig;

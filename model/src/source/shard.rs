@@ -34,10 +34,7 @@ impl Shard {
     /// [`LoadError::NotFound`], [`LoadError::Damaged`], [`LoadError::Io`].
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let io = |source| io_error(path, source);
-        let damaged = |reason| LoadError::Damaged {
-            path: path.to_owned(),
-            reason,
-        };
+        let damaged = |reason: String| LoadError::damaged(path, reason);
         let file = MappedFile::open(path).map_err(io)?;
         let size_bytes = file.size_bytes().map_err(io)?;
         if size_bytes < HEADER_START {
@@ -74,17 +71,12 @@ impl Shard {
         }
     }
 
-    /// Reads a tensor of exactly `shape`, each value rounded to `precision`.
+    /// Reads a tensor of exactly `shape`.
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
     /// [`LoadError::Io`].
-    pub(crate) fn read(
-        &self,
-        tensor: &str,
-        shape: &[usize],
-        precision: SpanDType,
-    ) -> Result<Vec<f32>, LoadError> {
+    pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let stored = self.dtype(tensor)?;
         let info = self.metadata.info(tensor);
         let info = info.ok_or_else(|| self.missing(tensor))?;
@@ -102,7 +94,7 @@ impl Shard {
             path: self.path.clone(),
             source,
         })?;
-        Ok(decode(&bytes, stored, precision))
+        Ok(decode(&bytes, stored))
     }
 
     fn missing(&self, tensor: &str) -> LoadError {
@@ -113,34 +105,21 @@ impl Shard {
     }
 }
 
-/// Widens stored values; rounds only where `precision` cannot hold what is stored.
-fn decode(bytes: &[u8], stored: SpanDType, precision: SpanDType) -> Vec<f32> {
-    let halves = || bytes.as_chunks::<2>().0.iter();
-    let widened: Vec<f32> = match stored {
+/// Widens stored values; every value of a half type is one of single precision.
+fn decode(bytes: &[u8], stored: SpanDType) -> Vec<f32> {
+    let halves = bytes.as_chunks::<2>().0.iter();
+    match stored {
         SpanDType::F32 => {
             let singles = bytes.as_chunks::<4>().0.iter();
             singles.map(|bytes| f32::from_le_bytes(*bytes)).collect()
         }
-        SpanDType::BF16 => halves()
+        SpanDType::BF16 => halves
             .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
             .collect(),
-        SpanDType::F16 => halves()
+        SpanDType::F16 => halves
             .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
             .collect(),
-    };
-    match precision {
-        _ if stored == precision => widened,
-        SpanDType::F32 => widened,
-        SpanDType::BF16 => in_place(widened, |value| bf16::from_f32(value).to_f32()),
-        SpanDType::F16 => in_place(widened, |value| f16::from_f32(value).to_f32()),
     }
-}
-
-fn in_place(mut values: Vec<f32>, round: impl Fn(f32) -> f32) -> Vec<f32> {
-    for value in &mut values {
-        *value = round(*value);
-    }
-    values
 }
 
 /// The header's fault in words that an operator understands.
@@ -161,22 +140,58 @@ const HEADER_START: u64 = 8;
 
 #[cfg(test)]
 mod tests {
-    use super::{SpanDType, decode};
+    use proptest::prelude::*;
+
+    use super::{Shard, SpanDType, decode};
+
+    /// A file with one tensor `w` of shape `[2, 2]`.
+    fn small_file() -> Vec<u8> {
+        let header = br#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&[0; 16]);
+        bytes
+    }
+
+    /// Opens a file of these bytes and reads its tensor, if there is one.
+    fn read(bytes: &[u8]) -> Option<Vec<f32>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        Shard::open(&path).ok()?.read("w", &[2, 2]).ok()
+    }
 
     #[test]
-    fn values_are_widened_exactly_and_rounded_once() {
-        let value = 1.003_906_3_f32; // 1 + 2^-8: halfway between two bf16 values
-        let bytes = value.to_le_bytes();
-        assert_eq!(decode(&bytes, SpanDType::F32, SpanDType::F32), [value]);
-        assert_eq!(decode(&bytes, SpanDType::F32, SpanDType::BF16), [1.0]);
-        assert_eq!(decode(&bytes, SpanDType::F32, SpanDType::F16), [value]);
+    fn every_prefix_is_an_error() {
+        let bytes = small_file();
+        assert_eq!(read(&bytes), Some(vec![0.0; 4]));
+        for length in 0..bytes.len() {
+            assert_eq!(read(&bytes[..length]), None, "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_an_error_or_another_value(place in 0usize..81, byte: u8) {
+            let mut bytes = small_file();
+            bytes[place] = byte;
+            if let Some(values) = read(&bytes) {
+                prop_assert_eq!(values.len(), 4);
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_widened_exactly() {
+        let value = 1.003_906_3_f32;
+        assert_eq!(decode(&value.to_le_bytes(), SpanDType::F32), [value]);
         assert_eq!(
-            decode(&[0x80, 0x3f], SpanDType::BF16, SpanDType::F32),
-            [1.0]
+            decode(&[0x80, 0x3f, 0x00, 0xc0], SpanDType::BF16),
+            [1.0, -2.0]
         );
         assert_eq!(
-            decode(&[0x00, 0x3c], SpanDType::F16, SpanDType::BF16),
-            [1.0]
+            decode(&[0x00, 0x3c, 0x01, 0x00], SpanDType::F16),
+            [1.0, 2f32.powi(-24)]
         );
     }
 }

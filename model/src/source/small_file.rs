@@ -15,10 +15,7 @@ const MAX_TEXT_BYTES: u64 = 128 * 1024 * 1024;
 /// [`LoadError::NotFound`], [`LoadError::Damaged`] if it is too large or no UTF-8,
 /// [`LoadError::Io`].
 pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
-    let damaged = |reason: String| LoadError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
+    let damaged = |reason: String| LoadError::damaged(path, reason);
     let file = File::open(path).map_err(|source| io_error(path, source))?;
     let mut bytes = Vec::new();
     file.take(MAX_TEXT_BYTES + 1)

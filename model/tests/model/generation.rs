@@ -43,10 +43,8 @@ impl Generator {
         let blocks = 0..self.num_blocks;
         let max_length = prompt.len() + count;
         let cache = self.span.open_cache(blocks.clone(), 1, max_length).unwrap();
-        let mut output = step(
-            &mut self.span,
-            row(cache, blocks.clone(), 0, &self.embed(prompt)),
-        );
+        let input = self.embed(prompt);
+        let mut output = step(&mut self.span, row(cache, blocks.clone(), 0, &input));
         let mut ids = vec![self.best(&output)];
         while ids.len() < count {
             let position = prompt.len() + ids.len() - 1;

@@ -1,4 +1,4 @@
-//! Hidden states after each block against transformers' (see the fixtures' READMEs).
+//! Hidden states after each block against transformers' (see the README beside each fixture).
 //!
 //! Ceilings, each named once here:
 //! - single precision: 1e-4 of the golden tensor's largest value, a few hundred roundings

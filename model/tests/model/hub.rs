@@ -119,7 +119,7 @@ fn load_span(source: &ModelSource) -> Result<CandleSpan, LoadError> {
 }
 
 fn assert_is_tiny(span: &mut CandleSpan) {
-    let input = States::wave([1, 3, 64], 0);
+    let input = States::noise([1, 3, 64], 0);
     let mut expected = load(&tiny_path(), 0..2, SpanDType::F32);
     assert_eq!(span.description().blocks, 0..2);
     assert_eq!(

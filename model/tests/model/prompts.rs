@@ -12,10 +12,10 @@ struct DeepPrompts {
 }
 
 impl DeepPrompts {
-    fn wave(shape: [usize; 4]) -> Self {
+    fn noise(shape: [usize; 4]) -> Self {
         let [blocks, batch, prefix, hidden] = shape;
         Self {
-            values: States::wave([blocks * batch, prefix, hidden], 5).values,
+            values: States::noise([blocks * batch, prefix, hidden], 5).values,
             shape,
         }
     }
@@ -78,9 +78,9 @@ fn prompts_are_added_to_the_input_of_each_block() {
         }),
     ] {
         let mut span = load(&tiny_path(), 0..4, dtype);
-        let input = States::wave([2, 5, 64], 0);
+        let input = States::noise([2, 5, 64], 0);
         for (prompt_batch, prefix) in [(1, 3), (2, 3), (2, 5), (1, 0)] {
-            let prompts = DeepPrompts::wave([4, prompt_batch, prefix, 64]);
+            let prompts = DeepPrompts::noise([4, prompt_batch, prefix, 64]);
             let mut expected = input.clone();
             for block in 0..4 {
                 expected = prompts.add(block, &expected, round);
@@ -98,8 +98,8 @@ fn prompts_are_added_to_the_input_of_each_block() {
 #[test]
 fn in_a_step_prompts_are_added_to_the_tokens_of_the_step() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let input = States::wave([2, 6, 64], 0);
-    let prompts = DeepPrompts::wave([4, 2, 2, 64]);
+    let input = States::noise([2, 6, 64], 0);
+    let prompts = DeepPrompts::noise([4, 2, 2, 64]);
     let (together, apart) = (
         span.open_cache(0..4, 2, 6).unwrap(),
         span.open_cache(0..4, 2, 6).unwrap(),
@@ -127,8 +127,8 @@ fn in_a_step_prompts_are_added_to_the_tokens_of_the_step() {
 #[test]
 fn prompts_do_not_care_where_the_blocks_are_cut() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::BF16);
-    let input = States::wave([1, 5, 64], 0);
-    let prompts = DeepPrompts::wave([4, 1, 2, 64]);
+    let input = States::noise([1, 5, 64], 0);
+    let prompts = DeepPrompts::noise([4, 1, 2, 64]);
     let whole = with_prompts(&mut span, &input, &prompts);
     let middle = with_prompts(&mut span, &input, &prompts.blocks(0, 2));
     let rest = prompts.blocks(2, 4);
@@ -143,7 +143,7 @@ fn prompts_do_not_care_where_the_blocks_are_cut() {
 #[test]
 fn prompts_that_do_not_fit_are_refused() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let input = States::wave([2, 3, 64], 0);
+    let input = States::noise([2, 3, 64], 0);
     let cache = span.open_cache(0..4, 2, 8).unwrap();
     for shape in [
         [3, 1, 2, 64],
@@ -152,7 +152,7 @@ fn prompts_that_do_not_fit_are_refused() {
         [4, 1, 2, 32],
         [4, 0, 2, 64],
     ] {
-        let prompts = DeepPrompts::wave(shape);
+        let prompts = DeepPrompts::noise(shape);
         let mut prompted = row(cache, 0..4, 0, &input);
         prompted.prompts = Some(prompts.view());
         let error = try_step(&mut span, prompted).unwrap_err();
@@ -162,7 +162,7 @@ fn prompts_that_do_not_fit_are_refused() {
         );
         assert!(error.to_string().contains("prompts"), "{error}");
     }
-    let mut short = DeepPrompts::wave([4, 1, 2, 64]);
+    let mut short = DeepPrompts::noise([4, 1, 2, 64]);
     short.values.pop();
     let refused = span.forward(&ForwardRow {
         blocks: 0..4,

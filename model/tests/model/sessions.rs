@@ -10,7 +10,7 @@ const SAME: f32 = 1e-5;
 #[test]
 fn a_rollback_equals_a_fresh_run() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let (first, second) = (States::wave([2, 7, 64], 0), States::wave([2, 7, 64], 1));
+    let (first, second) = (States::noise([2, 7, 64], 0), States::noise([2, 7, 64], 1));
     let cache = span.open_cache(0..4, 2, 10).unwrap();
     step(&mut span, row(cache, 0..4, 0, &first));
     for position in [6, 3, 1, 0] {
@@ -32,7 +32,7 @@ fn a_rollback_equals_a_fresh_run() {
 #[test]
 fn a_replay_is_bit_equal() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let input = States::wave([1, 7, 64], 0);
+    let input = States::noise([1, 7, 64], 0);
     let cache = span.open_cache(0..4, 1, 7).unwrap();
     let mut run = || {
         let chunks = [0..3, 3..4, 4..7].map(|chunk| {
@@ -47,8 +47,8 @@ fn a_replay_is_bit_equal() {
 #[test]
 fn a_reordering_equals_the_permuted_batch() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let past = States::wave([3, 4, 64], 0);
-    let next = States::wave([3, 2, 64], 1);
+    let past = States::noise([3, 4, 64], 0);
+    let next = States::noise([3, 2, 64], 1);
     for reorder in [[0, 1, 2], [2, 0, 1], [1, 1, 0], [2, 2, 2]] {
         let cache = span.open_cache(0..4, 3, 8).unwrap();
         step(&mut span, row(cache, 0..4, 0, &past));
@@ -69,8 +69,8 @@ fn a_reordering_equals_the_permuted_batch() {
 #[test]
 fn a_reordering_follows_a_rollback() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let past = States::wave([2, 5, 64], 0);
-    let next = States::wave([2, 1, 64], 1);
+    let past = States::noise([2, 5, 64], 0);
+    let next = States::noise([2, 1, 64], 1);
     let cache = span.open_cache(0..4, 2, 8).unwrap();
     step(&mut span, row(cache, 0..4, 0, &past));
     let mut moved = row(cache, 0..4, 3, &next);
@@ -84,8 +84,8 @@ fn a_reordering_follows_a_rollback() {
 #[test]
 fn a_step_without_tokens_only_moves_the_cache() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let past = States::wave([2, 5, 64], 0);
-    let next = States::wave([2, 1, 64], 1);
+    let past = States::noise([2, 5, 64], 0);
+    let next = States::noise([2, 1, 64], 1);
     let nothing = past.tokens(0..0);
     let cache = span.open_cache(0..4, 2, 8).unwrap();
     assert!(
@@ -117,9 +117,9 @@ fn a_step_without_tokens_only_moves_the_cache() {
 fn rows_together_equal_rows_alone() {
     let mut span = load(&fable_path(), 0..8, SpanDType::F32);
     let inputs = [
-        States::wave([1, 5, 256], 0),
-        States::wave([2, 1, 256], 1),
-        States::wave([1, 1, 256], 2),
+        States::noise([1, 5, 256], 0),
+        States::noise([2, 1, 256], 1),
+        States::noise([1, 1, 256], 2),
     ];
     let open = |span: &mut dyn BlockSpan| {
         inputs
@@ -153,10 +153,10 @@ fn sequences_of_a_batch_do_not_mix() {
 #[test]
 fn a_failing_row_does_not_disturb_the_others() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let good = States::wave([1, 3, 64], 0);
-    let mut poisoned = States::wave([1, 3, 64], 1);
+    let good = States::noise([1, 3, 64], 0);
+    let mut poisoned = States::noise([1, 3, 64], 1);
     poisoned.values[70] = f32::NAN;
-    let narrow = States::wave([1, 3, 32], 2);
+    let narrow = States::noise([1, 3, 32], 2);
     let [first, second, third] = [(); 3].map(|()| span.open_cache(0..4, 1, 8).unwrap());
     let closed = span.open_cache(0..4, 1, 8).unwrap();
     span.close_cache(closed);
@@ -189,7 +189,7 @@ fn a_failing_row_does_not_disturb_the_others() {
 #[test]
 fn a_full_cache_refuses_and_stays_as_it_was() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
-    let input = States::wave([1, 6, 64], 0);
+    let input = States::noise([1, 6, 64], 0);
     let cache = span.open_cache(0..4, 1, 5).unwrap();
     let full = |position, tokens| SpanError::CacheFull {
         position,
@@ -217,7 +217,7 @@ fn a_full_cache_refuses_and_stays_as_it_was() {
 #[test]
 fn a_step_may_go_block_by_block() {
     let mut span = load(&tiny_path(), 1..4, SpanDType::F32);
-    let input = States::wave([1, 6, 64], 0);
+    let input = States::noise([1, 6, 64], 0);
     let cache = span.open_cache(1..4, 1, 6).unwrap();
     let mut found = Vec::new();
     for chunk in [0..4, 4..6] {
@@ -246,7 +246,7 @@ fn a_step_may_go_block_by_block() {
 #[test]
 fn calls_outside_the_span_or_the_cache_are_refused() {
     let mut span = load(&tiny_path(), 1..3, SpanDType::F32);
-    let input = States::wave([1, 1, 64], 0);
+    let input = States::noise([1, 1, 64], 0);
     let outside = |requested, held| Err(SpanError::OutsideSpan { requested, held });
     assert_eq!(span.open_cache(0..2, 1, 1), outside(0..2, 1..3));
     assert_eq!(span.open_cache(1..4, 1, 1), outside(1..4, 1..3));
@@ -276,7 +276,7 @@ fn a_cache_that_no_machine_can_hold_is_refused() {
         assert!(matches!(error, SpanError::OutOfMemory { .. }), "{error}");
     }
     let empty = span.open_cache(0..4, 1, 0).unwrap();
-    let nothing = States::wave([1, 0, 64], 0);
+    let nothing = States::noise([1, 0, 64], 0);
     assert!(
         step(&mut span, row(empty, 0..4, 0, &nothing))
             .values
@@ -288,7 +288,7 @@ fn a_cache_that_no_machine_can_hold_is_refused() {
 fn wrong_shapes_are_refused_by_name() {
     let mut span = load(&tiny_path(), 0..4, SpanDType::F32);
     let cache = span.open_cache(0..4, 2, 8).unwrap();
-    let good = States::wave([2, 3, 64], 0);
+    let good = States::noise([2, 3, 64], 0);
     let reshaped = |shape| States {
         shape,
         ..good.clone()

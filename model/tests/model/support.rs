@@ -77,9 +77,11 @@ impl States {
     }
 
     /// Hidden states without meaning, the same in every run, exact in every dtype.
-    pub(crate) fn wave(shape: [usize; 3], phase: usize) -> Self {
-        let count = shape.iter().product();
-        let values = (0..count).map(|i: usize| ((i * 37 + phase * 11) % 64) as f32 / 32.0 - 1.0);
+    pub(crate) fn noise(shape: [usize; 3], phase: u32) -> Self {
+        let count: u32 = shape.iter().product::<usize>().try_into().unwrap();
+        // Knuth's multiplicative hash: no two tokens alike.
+        let hash = |i: u32| (i + phase * 7919).wrapping_mul(2_654_435_761) >> 20;
+        let values = (0..count).map(|i| (hash(i) % 64) as f32 / 32.0 - 1.0);
         Self {
             values: values.collect(),
             shape,

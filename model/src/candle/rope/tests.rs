@@ -107,7 +107,7 @@ fn longrope_changes_lists_after_the_original_context() {
         original_positions: 1024,
         attention_factor: 1.095_445_1,
     });
-    assert_frequencies(&longrope, 1023, &[1.0, 0.08, 0.006_666_666_7, 0.0005]);
+    assert_frequencies(&longrope, 1023, &[1.0, 0.08, 0.006_666_667, 0.0005]);
     assert_frequencies(&longrope, 1024, &[1.0, 0.05, 0.0025, 0.000_125]);
     assert!(longrope.changes_at(1024) && !longrope.changes_at(1023));
 }
