@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use block_network::{
-    Dht, DhtSettings, Keypair, Multiaddr, NetworkError, Node, NodeConfig, NodeTask,
+    Dht, DhtConfig, Keypair, Multiaddr, NetworkError, Node, NodeConfig, NodeTask,
+    ReachabilityService,
 };
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -16,6 +17,8 @@ use crate::error_report::{Exit, Failure};
 pub(crate) struct Swarm {
     pub(crate) node: Node,
     pub(crate) dht: Dht,
+    /// Tells others whether they can be reached, from the first moment on.
+    _reachability: ReachabilityService,
     task: NodeTask,
 }
 
@@ -46,18 +49,25 @@ pub(crate) async fn join(config: &Config, keypair: Keypair) -> Result<Swarm, Fai
     let peers = config.swarm.initial_peers();
     let dht = Dht::start(
         node.clone(),
-        DhtSettings {
+        DhtConfig {
             initial_peers: peers.to_vec(),
-            client_mode: false,
+            ..DhtConfig::default()
         },
     );
-    let swarm = Swarm { node, dht, task };
+    let _reachability = ReachabilityService::start(&node);
+    let swarm = Swarm {
+        node,
+        dht,
+        _reachability,
+        task,
+    };
     if peers.is_empty() {
         info!("this server starts a swarm of its own");
         return Ok(swarm);
     }
     match tokio::time::timeout(config.join_timeout, swarm.dht.ready()).await {
-        Ok(()) => Ok(swarm),
+        Ok(Ok(())) => Ok(swarm),
+        Ok(Err(error)) => Err(Failure::new(Exit::Software, "the network ended").caused_by(&error)),
         Err(_) => {
             let failure = nobody_answered(&swarm.node, peers, config.join_timeout).await;
             swarm.leave().await;

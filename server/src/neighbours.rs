@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use block_network::{CallError, Node, PeerId, unix_time};
-use block_protocol::dht::{DhtId, DhtRecord, DhtRequest, DhtValue, PingRequest};
+use block_protocol::dht::{DhtRequest, Dictionary, PingRequest};
 use block_protocol::{Rpc, ServerRecord, ServerState};
 use rand::seq::IndexedRandom;
 use tokio::sync::watch;
@@ -30,24 +30,23 @@ impl Servers {
     /// Reads the records of all blocks. Entries that do not decode are skipped, as Petals does.
     pub(crate) async fn read(records: &impl Records, prefix: &str, num_blocks: usize) -> Self {
         let keys = (0..num_blocks)
-            .map(|block| DhtId::of_text(&format!("{prefix}.{block}")))
+            .map(|block| format!("{prefix}.{block}"))
             .collect();
-        let found = records.read(keys).await;
+        let found = match records.read(keys).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the other servers cannot be looked up");
+                Vec::new()
+            }
+        };
         let mut servers = Self::default();
-        for (block, record) in found.into_iter().enumerate() {
-            servers.add(block, record, num_blocks);
+        for (block, entries) in found.into_iter().enumerate() {
+            servers.add(block, &entries, num_blocks);
         }
         servers
     }
 
-    fn add(&mut self, block: usize, record: Option<DhtRecord>, num_blocks: usize) {
-        let Some(DhtRecord {
-            value: DhtValue::Dictionary(entries),
-            ..
-        }) = record
-        else {
-            return;
-        };
+    fn add(&mut self, block: usize, entries: &Dictionary, num_blocks: usize) {
         let now = unix_time();
         for (peer_id, entry) in entries
             .text_entries()

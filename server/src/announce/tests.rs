@@ -3,35 +3,24 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use block_network::DhtError;
 use block_protocol::Span;
-use block_protocol::dht::{DhtRecord, Stored};
+use block_protocol::dht::{DhtId, Dictionary, text_subkey};
 
 use super::*;
-use crate::records::Outcome;
 
 /// Keeps what was stored, call by call.
 #[derive(Debug, Clone, Default)]
 struct Kept(Arc<Mutex<Vec<Vec<StoreEntry>>>>);
 
 impl Records for Kept {
-    async fn store(&self, entries: Vec<StoreEntry>) -> Vec<Outcome> {
-        let outcomes = entries
-            .iter()
-            .map(|_| {
-                Stored {
-                    asked: 1,
-                    kept_by_others: 1,
-                    kept_here: false,
-                }
-                .into()
-            })
-            .collect();
+    async fn announce(&self, entries: Vec<StoreEntry>) -> Result<(), DhtError> {
         self.0.lock().unwrap().push(entries);
-        outcomes
+        Ok(())
     }
 
-    async fn read(&self, _keys: Vec<DhtId>) -> Vec<Option<DhtRecord>> {
-        Vec::new()
+    async fn read(&self, _keys: Vec<String>) -> Result<Vec<Dictionary>, DhtError> {
+        Ok(Vec::new())
     }
 }
 

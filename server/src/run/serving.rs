@@ -60,7 +60,12 @@ impl Server<'_> {
         self.board.latch(Latch::ModelLoaded);
         self.board
             .update(|report| report.throughput = announced.throughput);
-        let _probes = reachability::start(swarm, self.config.check_reachability, self.lines);
+        let _question = reachability::ask(
+            &swarm.node,
+            &swarm.dht,
+            self.config.check_reachability,
+            self.lines,
+        );
 
         let online = Arc::new(self.announcement(swarm, plan, &announced)?);
         self.board.set_state(State::Online);

@@ -1,6 +1,15 @@
 //! Runs the built binary with a home of its own, so that no test touches the real one.
 
-#![allow(dead_code, reason = "each test file uses a part of this module")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "these helpers run in tests only"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this module"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
