@@ -119,10 +119,10 @@ pub(crate) fn is_ip6(address: &Multiaddr) -> bool {
 
 fn parse(flag: &str, text: &str) -> Result<Multiaddr, Failure> {
     text.parse::<Multiaddr>().map_err(|error| {
-            Failure::usage(format!("{flag}: {text} is not a multiaddr"))
-                .caused_by(&error)
-                .hint("a multiaddr looks like /ip4/10.1.2.3/tcp/31330/p2p/12D3KooW…")
-        })
+        Failure::usage(format!("{flag}: {text} is not a multiaddr"))
+            .caused_by(&error)
+            .hint("a multiaddr looks like /ip4/10.1.2.3/tcp/31330/p2p/12D3KooW…")
+    })
 }
 
 fn tcp_address(ip: IpAddr, port: u16) -> Multiaddr {

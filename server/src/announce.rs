@@ -11,19 +11,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use block_network::unix_time;
-use block_protocol::dht::{DhtId, StoreEntry, text_subkey};
+use block_network::{subkey_entry, unix_time};
+use block_protocol::dht::StoreEntry;
 use block_protocol::model_record::{MODELS_KEY, ModelRecord};
 use block_protocol::{EncodeError, ServerInfo, ServerRecord, ServerState};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::neighbours::NextPings;
 use crate::records::Records;
-use crate::swarm_metrics;
 
 /// Our own name and version, in the record and in `rpc_info`.
 pub(crate) const IMPLEMENTATION: &str = concat!("block-server/", env!("CARGO_PKG_VERSION"));
@@ -66,27 +65,27 @@ impl Announcement {
             next_pings: next_pings.clone(),
             ..self.info.clone()
         };
-        let record = ServerRecord { state, throughput: self.throughput, info };
+        let record = ServerRecord {
+            state,
+            throughput: self.throughput,
+            info,
+        };
         let value = Bytes::from(record.encode()?);
-        let subkey = text_subkey(&self.peer_id);
         let blocks = self.info.span.map_or(0..0, |span| span.range());
         let mut entries: Vec<_> = blocks
-            .map(|block| StoreEntry {
-                key: DhtId::of_text(&format!("{}.{block}", self.prefix)),
-                subkey: Some(subkey.clone()),
-                value: value.clone(),
-                expiration,
+            .map(|block| {
+                let key = format!("{}.{block}", self.prefix);
+                subkey_entry(&key, &self.peer_id, value.clone(), expiration)
             })
             .collect();
         // A leading underscore asks not to be listed.
         if !self.prefix.starts_with('_') {
-            let model = ModelRecord { num_blocks: self.num_blocks, repository: self.repository.clone() };
-            entries.push(StoreEntry {
-                key: DhtId::of_text(MODELS_KEY),
-                subkey: Some(text_subkey(&self.prefix)),
-                value: model.encode()?.into(),
-                expiration,
-            });
+            let model = ModelRecord {
+                num_blocks: self.num_blocks,
+                repository: self.repository.clone(),
+            };
+            let value = model.encode()?.into();
+            entries.push(subkey_entry(MODELS_KEY, &self.prefix, value, expiration));
         }
         Ok(entries)
     }
@@ -105,8 +104,13 @@ pub(crate) struct AnnouncerConfig {
 
 /// A change of what is announced.
 enum Change {
-    State { current: Current, done: oneshot::Sender<bool> },
-    Goodbye { done: oneshot::Sender<bool> },
+    State {
+        current: Current,
+        done: oneshot::Sender<bool>,
+    },
+    Goodbye {
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// Handle and owner of the announcing task.
@@ -121,7 +125,14 @@ impl Announcer {
     pub(crate) fn start(records: impl Records, config: AnnouncerConfig) -> Self {
         // One change at a time: each is awaited.
         let (changes, inbox) = mpsc::channel(1);
-        let task = tokio::spawn(Task { records, config, current: None }.run(inbox));
+        let task = tokio::spawn(
+            Task {
+                records,
+                config,
+                current: None,
+            }
+            .run(inbox),
+        );
         Self { changes, task }
     }
 
@@ -196,40 +207,45 @@ impl<R: Records> Task<R> {
                     };
                     ticks.reset();
                     // Nobody may wait any more.
-                    let _ = done.send(self.announce().await);
+                    let _ = done.send(self.announce(true).await);
                     if is_last {
                         self.current = None;
                     }
                 }
-                _ = ticks.tick() => { self.announce().await; }
+                _ = ticks.tick() => { self.announce(false).await; }
             }
         }
     }
 
     /// Stores the record; true if somebody keeps all of it.
-    async fn announce(&self) -> bool {
-        let Some(Current { announcement, state, read_cache }) = &self.current else { return false };
+    async fn announce(&self, is_news: bool) -> bool {
+        let Some(Current {
+            announcement,
+            state,
+            read_cache,
+        }) = &self.current
+        else {
+            return false;
+        };
         let next_pings = self.config.next_pings.borrow().clone();
         let expiration = unix_time() + self.config.expiration.as_secs_f64();
         let entries = match announcement.entries(*state, read_cache(), &next_pings, expiration) {
             Ok(entries) => entries,
             Err(error) => {
                 warn!(%error, "the record cannot be announced");
-                swarm_metrics::record_announce(false, unix_time());
                 return false;
             }
         };
-        let count = entries.len();
-        let stored = self.records.store(entries).await;
-        let is_stored = stored.len() == count && stored.iter().all(|entry| entry.is_kept());
-        swarm_metrics::record_announce(is_stored, unix_time());
-        let asked = stored.iter().map(|entry| entry.asked).max().unwrap_or(0);
-        if is_stored {
-            info!(state = state_name(*state), keys = count, asked, "announced {}", state_name(*state));
-        } else {
-            warn!(state = state_name(*state), keys = count, asked, "nobody keeps the announced record");
+        let (keys, state) = (entries.len(), state_name(*state));
+        match self.records.announce(entries).await {
+            Ok(()) if is_news => info!(state, keys, "announced {state}"),
+            Ok(()) => debug!(state, keys, "announced {state} again"),
+            Err(error) => {
+                warn!(state, keys, %error, "the record could not be announced");
+                return false;
+            }
         }
-        is_stored
+        true
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use block_model::SpanDType;
 use block_protocol::compression::{decode_f32, decode_i64, encode_f32};
-use block_protocol::{Compression, DType, WireTensor};
+use block_protocol::{Compression, DType, ExpertResponse, WireTensor};
+use bytes::Bytes;
 use half::{bf16, f16};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -78,6 +79,23 @@ pub async fn encode_hidden_states(
     off_thread_if_large(size_bytes, move || {
         encode_f32(&values, &shape, dtype, compression)
             .map_err(|error| RequestError::Unsupported(error.to_string()))
+    })
+    .await
+}
+
+/// The message of one answer. Copies the tensor, so large ones are packed off the network threads.
+///
+/// # Errors
+/// `Internal` for a shape that the wire cannot carry, which no answer of ours has.
+pub(crate) async fn encode_answer(output: WireTensor) -> Result<Bytes, RequestError> {
+    off_thread_if_large(output.buffer.len(), move || {
+        let answer = ExpertResponse {
+            tensors: vec![output],
+            metadata: Bytes::new(),
+        };
+        answer
+            .encode()
+            .map_err(|error| RequestError::Internal(error.to_string()))
     })
     .await
 }
@@ -162,8 +180,6 @@ pub(crate) async fn off_thread_if_large<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn wire(values: &[f32], dtype: DType) -> WireTensor {

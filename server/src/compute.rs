@@ -6,22 +6,22 @@
 //!   freed while a step uses it.
 //! - Owned buffers go in and come out; nothing of the model leaves this thread.
 //! - A job whose caller has gone is skipped. A panic in the span is caught and answered to the callers of that call;
-//!   after [`MAX_PANICS_IN_A_ROW`] the server reports not ready.
+//!   after a few in a row the server reports not ready.
 
 mod forward_job;
 mod step_job;
+mod worker;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use block_model::{BlockSpan, CacheHandle, SpanDescription, SpanError};
+use block_model::{BlockSpan, CacheHandle, SpanDescription};
 use block_network::PeerId;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::error;
 
 pub use forward_job::ForwardInput;
 pub use step_job::{OwnedPrompts, StepInput};
@@ -29,12 +29,10 @@ pub use step_job::{OwnedPrompts, StepInput};
 use crate::lease::{Lease, Reservation};
 use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
-use crate::scheduler::{LineCaps, Picked, Scheduler, Turn};
+use crate::scheduler::{LineCaps, Scheduler, Turn};
 use forward_job::ForwardJob;
 use step_job::StepJob;
-
-/// Panics without a success between them after which the span is taken to be broken for good.
-const MAX_PANICS_IN_A_ROW: u32 = 3;
+use worker::Worker;
 
 /// Stack of the compute thread: candle recurses little, but debug builds have large frames.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -92,7 +90,7 @@ struct Inbox {
 enum Work {
     Close(Vec<(CacheHandle, Reservation)>),
     Open(OpenJob),
-    Turn(Turn<PeerId, StepJob, ForwardJob>),
+    Turn(Box<Turn<PeerId, StepJob, ForwardJob>>),
 }
 
 /// Owner of the compute thread.
@@ -125,11 +123,7 @@ impl Compute {
             healthy: AtomicBool::new(true),
         });
         let handle = ComputeHandle { inbox };
-        let worker = Worker {
-            span,
-            handle: handle.clone(),
-            panics_in_a_row: 0,
-        };
+        let worker = Worker::new(span, handle.clone());
         let thread = std::thread::Builder::new()
             .name("compute".to_owned())
             .stack_size(STACK_BYTES)
@@ -220,7 +214,7 @@ impl ComputeHandle {
             let pushed = state.scheduler.push_step(peer, batch, seq, job);
             pushed.map_err(|_| RequestError::Overloaded {
                 what: "the line of inference steps is full",
-                limit,
+                limit: Some(limit),
             })
         })?;
         answer.await.unwrap_or(Err(RequestError::Draining))
@@ -242,7 +236,7 @@ impl ComputeHandle {
             let pushed = state.scheduler.push_forward(peer, job);
             pushed.map_err(|_| RequestError::Overloaded {
                 what: "the line of forward requests is full",
-                limit,
+                limit: Some(limit),
             })
         })?;
         answer.await.unwrap_or(Err(RequestError::Draining))
@@ -314,7 +308,7 @@ impl Inbox {
                 .next_turn(StepJob::is_wanted, ForwardJob::is_wanted);
             record_depth(&state);
             if let Some(turn) = turn {
-                return Some(Work::Turn(turn));
+                return Some(Work::Turn(Box::new(turn)));
             }
             state = self
                 .wake
@@ -341,164 +335,6 @@ impl Inbox {
 fn record_depth(state: &State) {
     metrics::record_queue_depth(Pool::Inference, state.scheduler.steps_waiting());
     metrics::record_queue_depth(Pool::Forward, state.scheduler.forwards_waiting());
-}
-
-/// The thread's own state.
-struct Worker {
-    span: Box<dyn BlockSpan>,
-    handle: ComputeHandle,
-    panics_in_a_row: u32,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let inbox = Arc::clone(&self.handle.inbox);
-        while let Some(work) = inbox.next_work() {
-            match work {
-                Work::Close(caches) => {
-                    for (cache, reservation) in caches {
-                        // A panic here leaves the memory to the span; the bytes return all the same.
-                        self.guarded("close a cache", |span| span.close_cache(cache))
-                            .ok();
-                        drop(reservation);
-                    }
-                }
-                Work::Open(job) => self.open(job),
-                Work::Turn(Turn::Steps(picked)) => self.step(picked),
-                Work::Turn(Turn::Forward(peer, job)) => self.forward(peer, job),
-            }
-        }
-    }
-
-    fn open(&mut self, job: OpenJob) {
-        if job.reply.is_closed() {
-            return;
-        }
-        let opened = self
-            .guarded("open a cache", |span| {
-                span.open_cache(job.blocks, job.batch, job.max_length)
-            })
-            .and_then(|opened| opened.map_err(|error| span_error("open a cache", error)));
-        let lease = opened.map(|cache| Lease::new(cache, job.reservation, self.handle.clone()));
-        // If the caller has gone the lease comes back and its drop closes the cache.
-        drop(job.reply.send(lease));
-    }
-
-    fn step(&mut self, picked: Vec<Picked<PeerId, StepJob>>) {
-        let started = Instant::now();
-        step_job::record_batch(&picked);
-        let outcome = {
-            let parts: Vec<_> = picked
-                .iter()
-                .map(|row| row.prompt.job.part(row.chunk.clone()))
-                .collect();
-            let rows: Vec<_> = parts.iter().map(step_job::Part::row).collect();
-            self.guarded("step", |span| span.step(&rows))
-        };
-        let took = started.elapsed();
-        let mut results = match outcome {
-            Ok(results) => results.into_iter(),
-            Err(error) => {
-                for row in picked {
-                    row.prompt.job.fail(error.clone());
-                }
-                return;
-            }
-        };
-        for Picked {
-            peer,
-            mut prompt,
-            chunk,
-        } in picked
-        {
-            let result = results
-                .next()
-                .unwrap_or_else(|| Err(SpanError::Compute("a row has no result".to_owned())));
-            match result.map_err(|error| span_error("step", error)) {
-                Err(error) => prompt.job.fail(error),
-                Ok(values) => {
-                    let absorbed = prompt.job.absorb(chunk.clone(), values, started, took);
-                    prompt.done = chunk.end;
-                    if let Err(error) = absorbed {
-                        prompt.job.fail(error);
-                    } else if prompt.done < prompt.seq {
-                        self.handle.inbox.lock().scheduler.return_step(peer, prompt);
-                    } else {
-                        prompt.job.finish();
-                    }
-                }
-            }
-        }
-    }
-
-    fn forward(&mut self, peer: PeerId, mut job: ForwardJob) {
-        let started = Instant::now();
-        let outcome = {
-            let slice = job.slice();
-            self.guarded("forward", |span| span.forward(&slice.row()))
-                .and_then(|result| result.map_err(|error| span_error("forward", error)))
-        };
-        let absorbed = outcome.and_then(|values| job.absorb(&values, started, started.elapsed()));
-        match absorbed {
-            Err(error) => job.fail(error),
-            Ok(()) if job.is_done() => job.finish(),
-            Ok(()) => self.handle.inbox.lock().scheduler.return_forward(peer, job),
-        }
-    }
-
-    /// Calls the span; a panic becomes an error and is counted.
-    fn guarded<T>(
-        &mut self,
-        what: &'static str,
-        call: impl FnOnce(&mut dyn BlockSpan) -> T,
-    ) -> Result<T, RequestError> {
-        // A span that panicked is not trusted to be consistent: its sessions end, and repeated panics end readiness.
-        let outcome = catch_unwind(AssertUnwindSafe(|| call(self.span.as_mut())));
-        match outcome {
-            Ok(value) => {
-                self.panics_in_a_row = 0;
-                Ok(value)
-            }
-            Err(panic) => {
-                self.panics_in_a_row += 1;
-                let text = panic_text(panic.as_ref());
-                error!(
-                    what,
-                    panic = text,
-                    in_a_row = self.panics_in_a_row,
-                    "the span panicked"
-                );
-                if self.panics_in_a_row >= MAX_PANICS_IN_A_ROW {
-                    self.handle.inbox.healthy.store(false, Ordering::Relaxed);
-                }
-                Err(RequestError::Internal(format!("{what} panicked: {text}")))
-            }
-        }
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text")
-}
-
-/// A span's error as the caller's or as ours.
-fn span_error(what: &'static str, error: SpanError) -> RequestError {
-    match error {
-        SpanError::Shape { .. } => RequestError::Invalid(error.to_string()),
-        SpanError::CacheFull { .. } => RequestError::TooLong(error.to_string()),
-        SpanError::OutsideSpan { .. } => RequestError::BadBlocks(error.to_string()),
-        SpanError::UnknownCache
-        | SpanError::PositionAhead { .. }
-        | SpanError::OutOfMemory { .. }
-        | SpanError::Compute(_) => {
-            warn!(what, %error, "the span failed");
-            RequestError::Internal(error.to_string())
-        }
-    }
 }
 
 #[cfg(test)]

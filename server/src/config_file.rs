@@ -77,7 +77,11 @@ pub(crate) fn read(path: &Path, command: &Command) -> Result<Vec<FileEntry>, Fai
 
 /// Long names of the flags that a file can set, each once.
 pub(crate) fn settings(command: &Command) -> Vec<String> {
-    let mut names: Vec<_> = Flags::of(command).known.into_iter().map(|(_, _, long, _)| long).collect();
+    let mut names: Vec<_> = Flags::of(command)
+        .known
+        .into_iter()
+        .map(|(_, _, long, _)| long)
+        .collect();
     names.dedup();
     names
 }
@@ -153,10 +157,19 @@ fn resolve(text: &str, path: &Path, command: &Command) -> Result<Vec<FileEntry>,
 /// TOML itself refuses a repeated key; this finds one flag under two spellings.
 fn refuse_repeated(entries: &[FileEntry], path: &Path) -> Result<(), Failure> {
     for (number, entry) in entries.iter().enumerate() {
-        if let Some(first) = entries[..number].iter().find(|earlier| earlier.id == entry.id) {
-            let what = format!("{}:{}: {} is set twice", path.display(), entry.line, entry.key);
-            return Err(bad_config(what)
-                .cause(format!("line {} sets it as {}", first.line, first.key)));
+        if let Some(first) = entries[..number]
+            .iter()
+            .find(|earlier| earlier.id == entry.id)
+        {
+            let what = format!(
+                "{}:{}: {} is set twice",
+                path.display(),
+                entry.line,
+                entry.key
+            );
+            return Err(
+                bad_config(what).cause(format!("line {} sets it as {}", first.line, first.key))
+            );
         }
     }
     Ok(())

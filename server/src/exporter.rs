@@ -75,8 +75,7 @@ impl Exporter {
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     // What neither table names is taken for a duration.
     let mut builder = PrometheusBuilder::new().set_buckets(swarm_metrics::RPC_SECONDS)?;
-    let tables =
-        catalogue::histogram_buckets().chain(swarm_metrics::HISTOGRAM_BUCKETS.iter().copied());
+    let tables = catalogue::histogram_buckets().chain(swarm_metrics::histogram_buckets());
     for (name, bounds) in tables {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)?;
     }

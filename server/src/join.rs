@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use block_network::{Dht, DhtSettings, Keypair, Multiaddr, NetworkError, Node, NodeConfig, NodeTask};
+use block_network::{
+    Dht, DhtConfig, Keypair, Multiaddr, NetworkError, Node, NodeConfig, NodeTask,
+    ReachabilityService,
+};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -14,6 +17,8 @@ use crate::error_report::{Exit, Failure};
 pub(crate) struct Swarm {
     pub(crate) node: Node,
     pub(crate) dht: Dht,
+    /// Tells others whether they can be reached, from the first moment on.
+    _reachability: ReachabilityService,
     task: NodeTask,
 }
 
@@ -42,14 +47,27 @@ impl Swarm {
 pub(crate) async fn join(config: &Config, keypair: Keypair) -> Result<Swarm, Failure> {
     let (node, task) = start_node(config, keypair).await?;
     let peers = config.swarm.initial_peers();
-    let dht = Dht::start(node.clone(), DhtSettings { initial_peers: peers.to_vec(), client_mode: false });
-    let swarm = Swarm { node, dht, task };
+    let dht = Dht::start(
+        node.clone(),
+        DhtConfig {
+            initial_peers: peers.to_vec(),
+            ..DhtConfig::default()
+        },
+    );
+    let _reachability = ReachabilityService::start(&node);
+    let swarm = Swarm {
+        node,
+        dht,
+        _reachability,
+        task,
+    };
     if peers.is_empty() {
         info!("this server starts a swarm of its own");
         return Ok(swarm);
     }
     match tokio::time::timeout(config.join_timeout, swarm.dht.ready()).await {
-        Ok(()) => Ok(swarm),
+        Ok(Ok(())) => Ok(swarm),
+        Ok(Err(error)) => Err(Failure::new(Exit::Software, "the network ended").caused_by(&error)),
         Err(_) => {
             let failure = nobody_answered(&swarm.node, peers, config.join_timeout).await;
             swarm.leave().await;
@@ -63,18 +81,32 @@ async fn start_node(config: &Config, keypair: Keypair) -> Result<(Node, NodeTask
         Announce::Listening => Vec::new(),
         Announce::Fixed(addresses) => addresses.clone(),
     };
-    let node_config = NodeConfig { listen: config.listen.clone(), announce, ..NodeConfig::new(keypair) };
+    let node_config = NodeConfig {
+        listen: config.listen.clone(),
+        announce,
+        ..NodeConfig::new(keypair)
+    };
     let result = Node::start(node_config.clone()).await;
     let Err(NetworkError::Listen { address, reason }) = &result else {
         return result.map_err(|error| network_failure(&error));
     };
     // Machines without IPv6 are served on IPv4, unless IPv6 was asked for by name.
-    let rest: Vec<_> = config.listen.iter().filter(|other| *other != address).cloned().collect();
+    let rest: Vec<_> = config
+        .listen
+        .iter()
+        .filter(|other| *other != address)
+        .cloned()
+        .collect();
     if !config.listen_is_default || rest.is_empty() || !addresses::is_ip6(address) {
         return result.map_err(|error| network_failure(&error));
     }
     warn!(%address, %reason, "IPv6 cannot be used here");
-    Node::start(NodeConfig { listen: rest, ..node_config }).await.map_err(|error| network_failure(&error))
+    Node::start(NodeConfig {
+        listen: rest,
+        ..node_config
+    })
+    .await
+    .map_err(|error| network_failure(&error))
 }
 
 fn network_failure(error: &NetworkError) -> Failure {
@@ -93,14 +125,18 @@ fn network_failure(error: &NetworkError) -> Failure {
 /// Asks each peer once more, so that each address gets its own reason.
 async fn nobody_answered(node: &Node, peers: &[Multiaddr], waited: Duration) -> Failure {
     let mut dials = JoinSet::new();
-    for address in peers.iter().take(MAX_REPORTED_PEERS).cloned() {
-        let node = node.clone();
+    for address in peers.iter().take(MAX_REPORTED_PEERS) {
+        let (node, address) = (node.clone(), address.clone());
         dials.spawn(async move {
-            let dialed = tokio::time::timeout(REPORT_DIAL_TIMEOUT, node.dial(address.clone())).await;
+            let dialed =
+                tokio::time::timeout(REPORT_DIAL_TIMEOUT, node.dial(address.clone())).await;
             match dialed {
                 Ok(Ok(_)) => format!("{address}: connects, but does not answer as a DHT node"),
                 Ok(Err(error)) => format!("{address}: {error}"),
-                Err(_) => format!("{address}: no connection within {} s", REPORT_DIAL_TIMEOUT.as_secs()),
+                Err(_) => format!(
+                    "{address}: no connection within {} s",
+                    REPORT_DIAL_TIMEOUT.as_secs()
+                ),
             }
         });
     }

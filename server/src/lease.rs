@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::admission::{Admission, Budget, Ticket};
 use crate::compute::ComputeHandle;
-use crate::metrics::{self, AllocFailure};
+use crate::metrics::{self, AllocFailure, MemoryPool};
 use crate::request_error::RequestError;
 
 /// The KV cache budget of one server, shared by all sessions.
@@ -31,6 +31,8 @@ pub struct CacheBudget {
 struct Shared {
     /// Bytes that one token takes in one block, keys and values together.
     bytes_per_token: u64,
+    /// Where the cache lies.
+    device: String,
     line: Mutex<Line>,
 }
 
@@ -41,9 +43,10 @@ struct Line {
 }
 
 impl CacheBudget {
-    /// A budget for `tokens` (counted over all blocks) of `bytes_per_token` each, with room for `max_waiting` waiters.
+    /// A budget for `tokens` (counted over all blocks) of `bytes_per_token` each on `device`, with room for
+    /// `max_waiting` waiters.
     #[must_use]
-    pub fn new(tokens: u64, bytes_per_token: u64, max_waiting: usize) -> Self {
+    pub fn new(tokens: u64, bytes_per_token: u64, device: &str, max_waiting: usize) -> Self {
         let bytes_per_token = bytes_per_token.max(1);
         let budget = Budget::new(tokens.saturating_mul(bytes_per_token), max_waiting);
         let line = Line {
@@ -52,6 +55,7 @@ impl CacheBudget {
         };
         let shared = Shared {
             bytes_per_token,
+            device: device.to_owned(),
             line: Mutex::new(line),
         };
         shared.record(&shared.lock());
@@ -152,6 +156,7 @@ impl Shared {
             line.budget.used_bytes() / self.bytes_per_token,
             line.budget.free_bytes() / self.bytes_per_token,
         );
+        metrics::record_memory(&self.device, MemoryPool::KvCache, line.budget.used_bytes());
     }
 
     fn full(&self, needed_tokens: u64, line: &Line) -> RequestError {
@@ -261,7 +266,7 @@ mod tests {
     use super::*;
 
     fn budget() -> CacheBudget {
-        CacheBudget::new(100, 16, 8)
+        CacheBudget::new(100, 16, "cpu", 8)
     }
 
     #[tokio::test(start_paused = true)]

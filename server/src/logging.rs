@@ -56,6 +56,10 @@ fn filter(options: LogOptions, rust_log: Option<String>) -> EnvFilter {
         return EnvFilter::new(directives);
     }
     let mut directives = options.library_level.to_string();
+    if options.library_level <= tracing::Level::WARN {
+        // A lone node has nobody to look up, and its kad says so every five minutes.
+        directives.push_str(",libp2p_kad=error");
+    }
     for name in OUR_CRATES {
         directives.push_str(&format!(",{name}={}", options.level));
     }

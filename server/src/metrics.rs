@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub use catalogue::{CATALOGUE, Kind, Metric, describe_all, histogram_buckets};
 pub use labels::{
-    AllocFailure, AnnouncedRate, Code, Label, Method, Phase, Pool, PushOutcome, Rejection,
-    SessionOutcome, Stage, State,
+    AllocFailure, AnnouncedRate, Code, Label, MemoryPool, Method, Phase, Pool, PushOutcome,
+    Rejection, SessionOutcome, Stage, State,
 };
 
 use metrics::{counter, gauge, histogram};
@@ -73,6 +73,15 @@ pub fn record_announced(rate: AnnouncedRate, tokens_per_second: f64) {
 pub(crate) fn record_cache_tokens(used: u64, free: u64) {
     gauge!("block_server_kv_cache_tokens", "state" => "used").set(used as f64);
     gauge!("block_server_kv_cache_tokens", "state" => "free").set(free as f64);
+}
+
+/// Sets the memory that one purpose holds on a device.
+pub(crate) fn record_memory(device: &str, pool: MemoryPool, bytes: u64) {
+    gauge!(
+        "block_server_memory_bytes",
+        "device" => device.to_owned(), "pool" => pool.label()
+    )
+    .set(bytes as f64);
 }
 
 /// Observes how long a session waited for its share of the cache, granted or not.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use block_network::{CallError, Node, PeerId, unix_time};
-use block_protocol::dht::{DhtId, DhtRecord, DhtRequest, DhtValue, PingRequest};
+use block_protocol::dht::{DhtRequest, Dictionary, PingRequest};
 use block_protocol::{Rpc, ServerRecord, ServerState};
 use rand::seq::IndexedRandom;
 use tokio::sync::watch;
@@ -29,29 +29,47 @@ pub(crate) struct Servers(BTreeMap<String, (ServerState, Range<usize>)>);
 impl Servers {
     /// Reads the records of all blocks. Entries that do not decode are skipped, as Petals does.
     pub(crate) async fn read(records: &impl Records, prefix: &str, num_blocks: usize) -> Self {
-        let keys = (0..num_blocks).map(|block| DhtId::of_text(&format!("{prefix}.{block}"))).collect();
-        let found = records.read(keys).await;
+        let keys = (0..num_blocks)
+            .map(|block| format!("{prefix}.{block}"))
+            .collect();
+        let found = match records.read(keys).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the other servers cannot be looked up");
+                Vec::new()
+            }
+        };
         let mut servers = Self::default();
-        for (block, record) in found.into_iter().enumerate() {
-            servers.add(block, record, num_blocks);
+        for (block, entries) in found.into_iter().enumerate() {
+            servers.add(block, &entries, num_blocks);
         }
         servers
     }
 
-    fn add(&mut self, block: usize, record: Option<DhtRecord>, num_blocks: usize) {
-        let Some(DhtRecord { value: DhtValue::Dictionary(entries), .. }) = record else { return };
+    fn add(&mut self, block: usize, entries: &Dictionary, num_blocks: usize) {
         let now = unix_time();
-        for (peer_id, entry) in entries.text_entries().filter(|(_, entry)| entry.expiration > now) {
-            let Ok(record) = ServerRecord::decode(&entry.value) else { continue };
+        for (peer_id, entry) in entries
+            .text_entries()
+            .filter(|(_, entry)| entry.expiration > now)
+        {
+            let Ok(record) = ServerRecord::decode(&entry.value) else {
+                continue;
+            };
             let span = record.info.span.map_or(block..block + 1, |span| {
                 span.start().min(num_blocks)..span.end().min(num_blocks)
             });
-            let known = self.0.entry(peer_id.to_owned()).or_insert((record.state, span));
+            let known = self
+                .0
+                .entry(peer_id.to_owned())
+                .or_insert((record.state, span));
             known.0 = known.0.max(record.state);
         }
     }
 
-    fn online_except<'a>(&'a self, own: &'a str) -> impl Iterator<Item = (&'a String, &'a Range<usize>)> {
+    fn online_except<'a>(
+        &'a self,
+        own: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a Range<usize>)> {
         self.0
             .iter()
             .filter(move |(peer_id, (state, _))| *state == ServerState::Online && *peer_id != own)
@@ -66,16 +84,24 @@ impl Servers {
     /// Blocks with an online server, `own_blocks` included.
     pub(crate) fn covered(&self, own: &str, own_blocks: &Range<usize>) -> usize {
         let others = self.online_except(own).flat_map(|(_, span)| span.clone());
-        others.chain(own_blocks.clone()).collect::<BTreeSet<_>>().len()
+        others
+            .chain(own_blocks.clone())
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 
     /// Whom to ping: at most [`MAX_PINGS_PER_GROUP`] of each group, chosen at random.
     fn ping_candidates(&self, own: &str, own_blocks: &Range<usize>) -> BTreeSet<String> {
         let group = |is_in: &dyn Fn(&Range<usize>) -> bool| -> Vec<&String> {
-            self.online_except(own).filter(|(_, span)| is_in(span)).map(|(peer_id, _)| peer_id).collect()
+            self.online_except(own)
+                .filter(|(_, span)| is_in(span))
+                .map(|(peer_id, _)| peer_id)
+                .collect()
         };
         let next = group(&|span| span.contains(&own_blocks.end));
-        let inner = group(&|span| (own_blocks.start + 1..own_blocks.end).any(|block| span.contains(&block)));
+        let inner = group(&|span| {
+            (own_blocks.start + 1..own_blocks.end).any(|block| span.contains(&block))
+        });
         let mut random = rand::rng();
         [next, inner]
             .iter()
@@ -92,7 +118,11 @@ struct PingTimes(BTreeMap<String, (f64, Instant)>);
 impl PingTimes {
     /// Petals' smoothing; an infinite time replaces, and is replaced, at once.
     fn record(&mut self, peer_id: String, seconds: f64, now: Instant) {
-        let old = self.0.get(&peer_id).map(|(seconds, _)| *seconds).filter(|seconds| seconds.is_finite());
+        let old = self
+            .0
+            .get(&peer_id)
+            .map(|(seconds, _)| *seconds)
+            .filter(|seconds| seconds.is_finite());
         let smoothed = match old {
             Some(old) if seconds.is_finite() => SMOOTHING * seconds + (1.0 - SMOOTHING) * old,
             _ => seconds,
@@ -102,8 +132,12 @@ impl PingTimes {
 
     /// Times that are fresh at `now`.
     fn fresh(&mut self, now: Instant) -> NextPings {
-        self.0.retain(|_, (_, measured)| now.duration_since(*measured) < PING_LIFE);
-        self.0.iter().map(|(peer_id, (seconds, _))| (peer_id.clone(), *seconds)).collect()
+        self.0
+            .retain(|_, (_, measured)| now.duration_since(*measured) < PING_LIFE);
+        self.0
+            .iter()
+            .map(|(peer_id, (seconds, _))| (peer_id.clone(), *seconds))
+            .collect()
     }
 }
 
@@ -148,7 +182,9 @@ async fn ping_all(node: &Node, peer_ids: BTreeSet<String>) -> Vec<(String, f64)>
     let mut pings = JoinSet::new();
     for peer_id in peer_ids {
         // The subkey of a record is what its author wrote, perhaps no peer id at all.
-        let Ok(peer) = peer_id.parse::<PeerId>() else { continue };
+        let Ok(peer) = peer_id.parse::<PeerId>() else {
+            continue;
+        };
         let node = node.clone();
         pings.spawn(async move { (peer_id, ping(&node, peer).await) });
     }
@@ -157,9 +193,15 @@ async fn ping_all(node: &Node, peer_ids: BTreeSet<String>) -> Vec<(String, f64)>
 
 /// Seconds for one `rpc_ping`; infinite if there is no answer.
 async fn ping(node: &Node, peer: PeerId) -> f64 {
-    let request = DhtRequest::Ping(PingRequest { node_id: None, validate: false });
+    let request = DhtRequest::Ping(PingRequest {
+        node_id: None,
+        validate: false,
+    });
     let started = Instant::now();
-    match node.call(peer, Rpc::DhtPing.name(), request.encode(), PING_TIMEOUT).await {
+    match node
+        .call(peer, Rpc::DhtPing.name(), request.encode(), PING_TIMEOUT)
+        .await
+    {
         // A server in client mode does not serve the DHT, but it answered.
         Ok(_) | Err(CallError::NotSupported) => {
             let seconds = started.elapsed().as_secs_f64();
@@ -181,7 +223,12 @@ mod tests {
     use super::*;
 
     fn servers(entries: &[(&str, ServerState, Range<usize>)]) -> Servers {
-        Servers(entries.iter().map(|(id, state, span)| ((*id).to_owned(), (*state, span.clone()))).collect())
+        Servers(
+            entries
+                .iter()
+                .map(|(id, state, span)| ((*id).to_owned(), (*state, span.clone())))
+                .collect(),
+        )
     }
 
     #[test]
@@ -198,16 +245,21 @@ mod tests {
 
     #[test]
     fn pinged_are_those_where_a_route_can_go_on() {
-        let many: Vec<(String, Range<usize>)> = (0..20).map(|i| (format!("next{i}"), 4..8)).collect();
-        let mut entries: Vec<_> =
-            many.iter().map(|(id, span)| (id.as_str(), ServerState::Online, span.clone())).collect();
+        let many: Vec<(String, Range<usize>)> =
+            (0..20).map(|i| (format!("next{i}"), 4..8)).collect();
+        let mut entries: Vec<_> = many
+            .iter()
+            .map(|(id, span)| (id.as_str(), ServerState::Online, span.clone()))
+            .collect();
         entries.push(("before", ServerState::Online, 0..1));
         entries.push(("inside", ServerState::Online, 2..3));
         entries.push(("joining", ServerState::Joining, 4..8));
         entries.push(("own", ServerState::Online, 0..4));
         let chosen = servers(&entries).ping_candidates("own", &(0..4));
         assert!(chosen.contains("inside"));
-        assert!(!chosen.contains("before") && !chosen.contains("joining") && !chosen.contains("own"));
+        assert!(
+            !chosen.contains("before") && !chosen.contains("joining") && !chosen.contains("own")
+        );
         assert_eq!(chosen.len(), 1 + MAX_PINGS_PER_GROUP);
     }
 

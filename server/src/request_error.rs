@@ -34,12 +34,12 @@ pub enum RequestError {
     #[error("{0}")]
     BadBlocks(String),
     /// A queue or a cap of this server is full.
-    #[error("this server is busy: {what} (limit {limit}); try another server or try again later")]
+    #[error("this server is busy: {what}{}; try another server or try again later", limit_text(*limit))]
     Overloaded {
         /// What is full, in words.
         what: &'static str,
-        /// The cap that was met.
-        limit: usize,
+        /// The cap that was met, if it is ours to name.
+        limit: Option<usize>,
     },
     /// The session's share of the KV cache is not free.
     #[error(
@@ -138,6 +138,10 @@ pub(crate) fn quoted(words: &str) -> String {
     let kept: String = words.chars().take(MAX_QUOTED_CHARS).collect();
     let cut = if kept.len() < words.len() { "…" } else { "" };
     format!("{kept:?}{cut}")
+}
+
+fn limit_text(limit: Option<usize>) -> String {
+    limit.map_or_else(String::new, |limit| format!(" (limit {limit})"))
 }
 
 fn truncate_at_char(text: &mut String, max_bytes: usize) {

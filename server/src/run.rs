@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::admin::AdminPort;
 use crate::announce::{Announcer, AnnouncerConfig};
+use crate::cli::Throughput;
 use crate::config::Config;
 use crate::error_report::{Exit, Failure};
 use crate::exporter::Exporter;
@@ -29,7 +30,7 @@ use crate::logging::StartLook;
 use crate::metrics::State;
 use crate::neighbours::Pinger;
 use crate::plan::Plan;
-use crate::startup::{StartLine, StartLines};
+use crate::startup::{AdminLine, ModelLine, PlanLine, ProgramLine, StartLines};
 use crate::status_board::{Latch, StatusBoard};
 use crate::{memory, model_files};
 
@@ -46,14 +47,25 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let lines = StartLines::new(look);
     let _lock = IdentityLock::take(&config.identity)?;
-    let keypair = identity::load_or_create(&config.identity).map_err(|error| identity_failure(&error))?;
+    let keypair =
+        identity::load_or_create(&config.identity).map_err(|error| identity_failure(&error))?;
     let board = Arc::new(StatusBoard::default());
-    let admin = AdminPort::start(&config.admin, Exporter::of_process()?, Arc::clone(&board)).await?;
-    lines.tell(&StartLine::Program { peer_id: &keypair.public().to_peer_id().to_string() });
+    let admin =
+        AdminPort::start(&config.admin, Exporter::of_process()?, Arc::clone(&board)).await?;
+    lines.tell(&ProgramLine {
+        peer_id: &keypair.public().to_peer_id().to_string(),
+    });
     if let Some(admin) = &admin {
-        lines.tell(&StartLine::Admin { address: admin.address });
+        lines.tell(&AdminLine {
+            address: admin.address,
+        });
     }
-    let server = Server { config: &config, lines, board: &board, shutdown: &shutdown };
+    let server = Server {
+        config: &config,
+        lines,
+        board: &board,
+        shutdown: &shutdown,
+    };
     let result = server.live(keypair, on_ready).await;
     board.set_state(State::Offline);
     if let Some(admin) = admin {
@@ -70,15 +82,34 @@ struct Server<'a> {
     shutdown: &'a CancellationToken,
 }
 
+/// A model that was found, and what of it will be held.
+struct Prepared {
+    source: ModelSource,
+    plan: Plan,
+}
+
 impl Server<'_> {
     async fn live(&self, keypair: Keypair, on_ready: impl FnOnce(&str)) -> Result<(), Failure> {
-        let Some((source, plan)) = self.unless_stopped(self.prepare()).await? else { return Ok(()) };
+        let Some(prepared) = self.unless_stopped(self.prepare()).await? else {
+            return Ok(());
+        };
         if self.config.dry_run {
             return Ok(());
         }
-        let Some(swarm) = self.unless_stopped(join::join(self.config, keypair)).await? else { return Ok(()) };
+        if self.config.throughput == Throughput::DryRun {
+            return self
+                .unless_stopped(self.load_and_measure(prepared))
+                .await
+                .map(drop);
+        }
+        let Some(swarm) = self
+            .unless_stopped(join::join(self.config, keypair))
+            .await?
+        else {
+            return Ok(());
+        };
         self.board.latch(Latch::SwarmJoined);
-        let result = self.serve(&swarm, source, &plan, on_ready).await;
+        let result = self.serve(&swarm, prepared, on_ready).await;
         swarm.leave().await;
         result
     }
@@ -95,12 +126,12 @@ impl Server<'_> {
     }
 
     /// Finds the model and plans what to hold.
-    async fn prepare(&self) -> Result<(ModelSource, Plan), Failure> {
+    async fn prepare(&self) -> Result<Prepared, Failure> {
         let config = self.config.clone();
         let progress_bar = self.lines.is_terminal();
         let source = on_blocking_thread(move || model_files::open(&config, progress_bar)).await?;
         let plan = Plan::new(self.config, source.config())?;
-        self.lines.tell(&StartLine::Model {
+        self.lines.tell(&ModelLine {
             name: &self.config.model.name,
             commit: source.commit(),
             dtype: plan.dtype.name(),
@@ -108,7 +139,7 @@ impl Server<'_> {
             prefix: &plan.prefix,
             prefix_is_derived: plan.prefix_is_derived,
         });
-        self.lines.tell(&StartLine::Plan {
+        self.lines.tell(&PlanLine {
             blocks: &plan.blocks,
             weight_bytes: plan.weight_bytes,
             cache_bytes: plan.cache_bytes,
@@ -117,17 +148,17 @@ impl Server<'_> {
         if let Some(available) = memory::available_bytes() {
             plan.check_memory(available)?;
         }
-        Ok((source, plan))
+        Ok(Prepared { source, plan })
     }
 
     /// Everything between joining and leaving; announces OFFLINE whatever happens.
     async fn serve(
         &self,
         swarm: &Swarm,
-        source: ModelSource,
-        plan: &Plan,
+        prepared: Prepared,
         on_ready: impl FnOnce(&str),
     ) -> Result<(), Failure> {
+        let plan = &prepared.plan;
         let (pinger, next_pings) = Pinger::start(
             swarm.node.clone(),
             swarm.dht.clone(),
@@ -143,15 +174,20 @@ impl Server<'_> {
             },
         );
         let mut service = None;
-        let result = self.join_and_serve(swarm, source, plan, &announcer, &mut service, on_ready).await;
+        let result = self
+            .join_and_serve(swarm, prepared, &announcer, &mut service, on_ready)
+            .await;
         self.board.set_state(State::Draining);
         // Clients stop coming before the running steps are waited for.
         let goodbye = announcer.goodbye();
-        if tokio::time::timeout(GOODBYE_DEADLINE, goodbye).await.is_err() {
+        if tokio::time::timeout(GOODBYE_DEADLINE, goodbye)
+            .await
+            .is_err()
+        {
             warn!("OFFLINE could not be announced in time");
         }
         if let Some(service) = service {
-            service.drain(self.config.drain_timeout).await;
+            service.drain(self.config.limits.drain_timeout).await;
             if let Some(service) = Arc::into_inner(service) {
                 service.stop().await;
             }
@@ -167,14 +203,18 @@ async fn on_blocking_thread<T: Send + 'static>(
 ) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error)))
+        .unwrap_or_else(|error| {
+            Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
+        })
 }
 
 fn identity_failure(error: &IdentityError) -> Failure {
     match error {
-        IdentityError::Malformed { .. } => Failure::new(Exit::BadData, "the identity cannot be used")
-            .caused_by(error)
-            .hint("--identity FILE; a file that does not exist yet is made"),
+        IdentityError::Malformed { .. } => {
+            Failure::new(Exit::BadData, "the identity cannot be used")
+                .caused_by(error)
+                .hint("--identity FILE; a file that does not exist yet is made")
+        }
         IdentityError::Io { .. } => Failure::new(Exit::NoPermission, "the identity cannot be used")
             .caused_by(error)
             .hint("--identity FILE in a folder that this user may write"),

@@ -15,6 +15,7 @@ use crate::codec::Activations;
 use crate::compute::Compute;
 use crate::handler::{self, Context, Pusher};
 use crate::lease::CacheBudget;
+use crate::metrics::{self, MemoryPool};
 use crate::scheduler::LineCaps;
 use crate::session_table::SessionTable;
 
@@ -121,6 +122,11 @@ impl Service {
             jobs: MAX_FORWARDS,
             jobs_per_peer: MAX_FORWARDS_PER_PEER,
         };
+        metrics::record_memory(
+            &description.device,
+            MemoryPool::Weights,
+            description.weight_bytes,
+        );
         let compute = Compute::start(span, steps, forwards).map_err(ServiceError::Thread)?;
         let tokens = config
             .attn_cache_tokens
@@ -133,6 +139,7 @@ impl Service {
             budget: CacheBudget::new(
                 tokens as u64,
                 description.kv_bytes_per_token_per_block as u64,
+                &description.device,
                 config.max_sessions,
             ),
             activations: Activations::new(largest_request_bytes),

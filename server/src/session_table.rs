@@ -75,14 +75,14 @@ impl<P: Clone + Eq + Hash, T> SessionTable<P, T> {
         if entries.seats >= self.max_seats {
             return Err(RequestError::Overloaded {
                 what: "all its sessions are taken",
-                limit: self.max_seats,
+                limit: Some(self.max_seats),
             });
         }
         let of_peer = entries.of_peer.entry(peer.clone()).or_insert(0);
         if *of_peer >= self.max_seats_per_peer {
             return Err(RequestError::Overloaded {
                 what: "all sessions that one peer may have are taken",
-                limit: self.max_seats_per_peer,
+                limit: Some(self.max_seats_per_peer),
             });
         }
         *of_peer += 1;
@@ -221,12 +221,12 @@ mod tests {
         let second = table.enter("a").unwrap();
         assert!(matches!(
             table.enter("a"),
-            Err(RequestError::Overloaded { limit: 2, .. })
+            Err(RequestError::Overloaded { limit: Some(2), .. })
         ));
         let third = table.enter("b").unwrap();
         assert!(matches!(
             table.enter("c"),
-            Err(RequestError::Overloaded { limit: 3, .. })
+            Err(RequestError::Overloaded { limit: Some(3), .. })
         ));
         drop(first);
         let fourth = table.enter("a").unwrap();

@@ -3,69 +3,20 @@
 //! On a terminal each is an aligned line, in a pipe a log event with fields. All go
 //! to stderr; stdout gets the one line `READY <multiaddr>` and nothing else.
 
+mod lines;
+
 use std::io::Write;
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use tracing::info;
 
-use crate::amounts::{bytes, rate, shell_word};
-use crate::logging::StartLook;
+pub(crate) use lines::{
+    AdminLine, DeviceLine, LoadLine, MeasureLine, ModelLine, OnlineLine, PlanLine, ProgramLine,
+    ReachLine, StartLine,
+};
 
-/// One thing that the operator is told while the server starts.
-#[derive(Debug)]
-pub(crate) enum StartLine<'a> {
-    /// Who we are.
-    Program { peer_id: &'a str },
-    /// What was found under the model's name.
-    Model {
-        name: &'a str,
-        commit: Option<&'a str>,
-        dtype: &'a str,
-        num_blocks: usize,
-        prefix: &'a str,
-        prefix_is_derived: bool,
-    },
-    /// Where the arithmetic runs, and what that does to the weights.
-    Device {
-        device: &'a str,
-        widened_from: Option<&'a str>,
-        boundary: &'a str,
-    },
-    /// What will be held.
-    Plan {
-        blocks: &'a Range<usize>,
-        weight_bytes: u64,
-        cache_bytes: u64,
-        cache_tokens: usize,
-    },
-    /// The blocks are in memory.
-    Load {
-        blocks: usize,
-        seconds: f64,
-        weight_bytes: u64,
-    },
-    /// What will be announced.
-    Measure {
-        forward: Option<f64>,
-        inference: Option<f64>,
-        network_mbps: f64,
-        announced: f64,
-        origin: &'a str,
-    },
-    /// Whether others can connect.
-    Reach { verdict: &'a str },
-    /// The admin port.
-    Admin { address: SocketAddr },
-    /// The swarm sees this server.
-    Online {
-        blocks: &'a Range<usize>,
-        num_blocks: usize,
-        prefix: &'a str,
-        others: usize,
-        covered: usize,
-    },
-}
+use crate::amounts::shell_word;
+use crate::logging::StartLook;
 
 /// Where start lines go.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +36,7 @@ impl StartLines {
     }
 
     /// Tells one line.
-    pub(crate) fn tell(self, line: &StartLine<'_>) {
+    pub(crate) fn tell(self, line: &impl StartLine) {
         match self.look {
             StartLook::Lines => write_line(&line.pretty()),
             StartLook::Events => line.log(),
@@ -114,210 +65,6 @@ impl StartLines {
 /// A closed stderr is no reason to stop serving.
 fn write_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-impl StartLine<'_> {
-    fn pretty(&self) -> String {
-        match self {
-            Self::Program { peer_id } => {
-                format!(
-                    "block-server {}  cpu   peer {peer_id}",
-                    env!("CARGO_PKG_VERSION")
-                )
-            }
-            Self::Model {
-                name,
-                commit,
-                dtype,
-                num_blocks,
-                prefix,
-                prefix_is_derived,
-            } => {
-                let origin = if *prefix_is_derived {
-                    " (from the model's name)"
-                } else {
-                    ""
-                };
-                format!("model    {name}   {dtype}   {num_blocks} blocks   prefix {prefix}{origin}")
-            }
-            Self::Device {
-                device,
-                widened_from,
-                boundary,
-            } => match widened_from {
-                Some(from) => format!(
-                    "device   {device}   {from} weights are widened to float32 once; hidden states between blocks stay {boundary}"
-                ),
-                None => format!("device   {device}   hidden states between blocks are {boundary}"),
-            },
-            Self::Plan {
-                blocks,
-                weight_bytes,
-                cache_bytes,
-                cache_tokens,
-            } => format!(
-                "plan     blocks {}:{} ({})   weights {}   cache {} ({cache_tokens} tokens)",
-                blocks.start,
-                blocks.end,
-                blocks_text(blocks.len()),
-                bytes(*weight_bytes),
-                bytes(*cache_bytes)
-            ),
-            Self::Load {
-                blocks,
-                seconds,
-                weight_bytes,
-            } => {
-                format!(
-                    "load     {} in {seconds:.1} s, {}",
-                    blocks_text(*blocks),
-                    bytes(*weight_bytes)
-                )
-            }
-            Self::Measure {
-                forward,
-                inference,
-                network_mbps,
-                announced,
-                origin,
-            } => {
-                let measured = match (inference, forward) {
-                    (Some(inference), Some(forward)) => format!(
-                        "inference {} tok/s, forward {} tok/s for one block; network assumed {} Mbit/s; ",
-                        rate(*inference),
-                        rate(*forward),
-                        rate(*network_mbps)
-                    ),
-                    _ => String::new(),
-                };
-                format!(
-                    "measure  {measured}announced {} tok/s ({origin})",
-                    rate(*announced)
-                )
-            }
-            Self::Reach { verdict } => format!("reach    {verdict}"),
-            Self::Admin { address } => {
-                format!("admin    http://{address}/metrics, /health, /status")
-            }
-            Self::Online {
-                blocks,
-                num_blocks,
-                prefix,
-                others,
-                covered,
-            } => format!(
-                "online   serving {}:{} in swarm \"{prefix}\", {others} other server{}, {covered} of {num_blocks} blocks covered",
-                blocks.start,
-                blocks.end,
-                if *others == 1 { "" } else { "s" }
-            ),
-        }
-    }
-
-    fn log(&self) {
-        match self {
-            Self::Program { peer_id } => {
-                info!(
-                    version = env!("CARGO_PKG_VERSION"),
-                    backend = "cpu",
-                    peer_id,
-                    "block-server starts"
-                );
-            }
-            Self::Model {
-                name,
-                commit,
-                dtype,
-                num_blocks,
-                prefix,
-                prefix_is_derived,
-            } => {
-                info!(
-                    model = name,
-                    dtype,
-                    num_blocks,
-                    dht_prefix = prefix,
-                    prefix_is_derived,
-                    "model found"
-                );
-            }
-            Self::Device {
-                device,
-                widened_from,
-                boundary,
-            } => {
-                info!(
-                    device,
-                    widened_from,
-                    hidden_states = boundary,
-                    "device chosen"
-                );
-            }
-            Self::Plan {
-                blocks,
-                weight_bytes,
-                cache_bytes,
-                cache_tokens,
-            } => {
-                info!(
-                    start_block = blocks.start,
-                    end_block = blocks.end,
-                    weight_bytes,
-                    cache_bytes,
-                    cache_tokens,
-                    "plan made"
-                );
-            }
-            Self::Load {
-                blocks,
-                seconds,
-                weight_bytes,
-            } => {
-                info!(blocks, seconds, weight_bytes, "blocks loaded");
-            }
-            Self::Measure {
-                forward,
-                inference,
-                network_mbps,
-                announced,
-                origin,
-            } => {
-                info!(
-                    forward,
-                    inference,
-                    assumed_network_mbps = network_mbps,
-                    announced,
-                    origin,
-                    "throughput known"
-                );
-            }
-            Self::Reach { verdict } => info!(verdict, "reachability known"),
-            Self::Admin { address } => info!(%address, "admin port listens"),
-            Self::Online {
-                blocks,
-                num_blocks,
-                prefix,
-                others,
-                covered,
-            } => info!(
-                start_block = blocks.start,
-                end_block = blocks.end,
-                num_blocks,
-                dht_prefix = prefix,
-                other_servers = others,
-                covered_blocks = covered,
-                "online"
-            ),
-        }
-    }
-}
-
-fn blocks_text(count: usize) -> String {
-    if count == 1 {
-        "1 block".to_owned()
-    } else {
-        format!("{count} blocks")
-    }
 }
 
 /// How to go on once online.
@@ -445,18 +192,5 @@ mod tests {
         ] {
             assert!(command.contains(part), "{part} in {command}");
         }
-    }
-
-    #[test]
-    fn lines_say_what_happens_to_the_weights() {
-        let line = StartLine::Device {
-            device: "cpu",
-            widened_from: Some("bfloat16"),
-            boundary: "bfloat16",
-        };
-        assert_eq!(
-            line.pretty(),
-            "device   cpu   bfloat16 weights are widened to float32 once; hidden states between blocks stay bfloat16"
-        );
     }
 }

@@ -1,57 +1,42 @@
 //! Metrics of the process, its loading and its place in the swarm.
 //!
-//! Same rules as [`crate::metrics`], which has those of sessions and steps.
+//! Same rules as [`crate::metrics`], which has those of sessions and steps. What the
+//! network counts by itself (`swarm_p2p_*`, `swarm_dht_*`) is described here, where
+//! the exporter is.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 /// Says what each metric means, and exports every closed label set as 0.
 pub(crate) fn describe() {
-    describe_counter!("block_log_messages_total", "Log lines written, by level.");
-    describe_histogram!(
-        "block_server_block_load_duration_seconds",
-        "Time to make one block ready."
-    );
+    for (name, help, labels) in COUNTERS {
+        describe_counter!(*name, *help);
+        for set in label_sets(labels) {
+            counter!(*name, set).increment(0);
+        }
+    }
+    for (name, help, labels) in GAUGES {
+        describe_gauge!(*name, *help);
+        for set in label_sets(labels) {
+            gauge!(*name, set).increment(0.0);
+        }
+    }
+    for (name, help, _) in HISTOGRAMS {
+        describe_histogram!(*name, *help);
+    }
     describe_gauge!(
         "block_server_memory_bytes",
         "Memory held per device and purpose."
     );
-    describe_gauge!(
-        "swarm_p2p_reachability",
-        "State set of this node's reachability."
-    );
-    describe_histogram!(
-        "swarm_p2p_ping_duration_seconds",
-        "Round-trip time to candidate servers."
-    );
-    describe_counter!("swarm_dht_announces_total", "Block announcements finished.");
-    describe_gauge!(
-        "swarm_dht_last_announce_timestamp_seconds",
-        "Unix time of the last successful announcement."
-    );
-    for level in ["error", "warn", "info"] {
-        counter!("block_log_messages_total", "level" => level).increment(0);
-    }
-    for outcome in ["ok", "error"] {
-        counter!("swarm_dht_announces_total", "outcome" => outcome).increment(0);
-    }
-    gauge!("swarm_dht_last_announce_timestamp_seconds").set(0.0);
-    record_reachability(Reachability::Unknown);
+    // Nobody has been asked yet.
+    gauge!("swarm_p2p_reachability", "state" => "unknown").set(1.0);
 }
 
 /// Bucket bounds by metric name, for the exporter.
-pub(crate) const HISTOGRAM_BUCKETS: &[(&str, &[f64])] = &[
-    ("block_server_block_load_duration_seconds", LONG_SECONDS),
-    ("swarm_p2p_ping_duration_seconds", RPC_SECONDS),
-];
-
-/// Bounds for loading, seconds.
-const LONG_SECONDS: &[f64] = &[
-    0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
-];
-/// Bounds for pings and waits, seconds.
-pub(crate) const RPC_SECONDS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,
-];
+pub(crate) fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    HISTOGRAMS.iter().map(|(name, _, bounds)| (*name, *bounds))
+}
 
 /// Counts one log line.
 pub(crate) fn record_log_line(level: tracing::Level) {
@@ -82,43 +67,65 @@ pub(crate) fn record_memory(device: &str, weight_bytes: u64, cache_bytes: u64) {
     }
 }
 
-/// Counts an announcement that ended; `unix_time` in seconds.
-pub(crate) fn record_announce(is_stored: bool, unix_time: f64) {
-    let outcome = if is_stored { "ok" } else { "error" };
-    counter!("swarm_dht_announces_total", "outcome" => outcome).increment(1);
-    if is_stored {
-        gauge!("swarm_dht_last_announce_timestamp_seconds").set(unix_time);
-    }
-}
-
 /// Observes a ping to another server, seconds.
 pub(crate) fn record_ping(seconds: f64) {
     histogram!("swarm_p2p_ping_duration_seconds").record(seconds);
 }
 
-/// How others can reach this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reachability {
-    /// Peers connect to an announced address.
-    Direct,
-    /// Peers were asked and could not.
-    Unreachable,
-    /// Not asked, or nobody answered.
-    Unknown,
+/// Every combination of the labels' values; one empty set without labels.
+fn label_sets(labels: Labels) -> Vec<Vec<Label>> {
+    labels.iter().fold(vec![vec![]], |sets, (key, values)| {
+        let longer = |set: &Vec<Label>| {
+            let set = set.clone();
+            values.iter().map(move |value| {
+                [set.as_slice(), &[Label::from_static_parts(key, value)]].concat()
+            })
+        };
+        sets.iter().flat_map(longer).collect()
+    })
 }
 
-/// Sets the reachability.
-pub(crate) fn record_reachability(now: Reachability) {
-    let current = match now {
-        Reachability::Direct => "direct",
-        Reachability::Unreachable => "unreachable",
-        Reachability::Unknown => "unknown",
-    };
-    for state in ["direct", "relay", "unreachable", "unknown"] {
-        gauge!("swarm_p2p_reachability", "state" => state).set(if state == current {
-            1.0
-        } else {
-            0.0
-        });
-    }
-}
+/// Labels with all their values.
+type Labels = &'static [(&'static str, &'static [&'static str])];
+
+const PROTOCOL: Labels = &[("protocol", &["dht", "handler", "relay", "other"])];
+
+#[rustfmt::skip]
+const COUNTERS: &[(&str, &str, Labels)] = &[
+    ("block_log_messages_total", "Log lines written, by level.", &[("level", &["error", "warn", "info"])]),
+    ("swarm_p2p_dials_total", "Outbound dial attempts finished.",
+        &[("outcome", &["ok", "timeout", "refused", "error"])]),
+    ("swarm_p2p_received_bytes_total", "Bytes received per protocol family.", PROTOCOL),
+    ("swarm_p2p_sent_bytes_total", "Bytes sent per protocol family.", PROTOCOL),
+    ("swarm_dht_requests_total", "DHT RPCs finished.",
+        &[("rpc", &["ping", "store", "find"]), ("direction", &["inbound", "outbound"]),
+          ("code", &["ok", "timeout", "error"])]),
+    ("swarm_dht_announces_total", "Block announcements finished.", &[("outcome", &["ok", "error"])]),
+];
+
+#[rustfmt::skip]
+const GAUGES: &[(&str, &str, Labels)] = &[
+    ("swarm_p2p_connections", "Open peer connections.",
+        &[("direction", &["inbound", "outbound"]), ("path", &["direct", "relay"])]),
+    ("swarm_p2p_reachability", "State set of this node's reachability.",
+        &[("state", &["direct", "relay", "unreachable", "unknown"])]),
+    ("swarm_dht_routing_table_peers", "Peers in the routing table.", &[]),
+    ("swarm_dht_stored_keys", "Keys stored for others.", &[]),
+    ("swarm_dht_last_announce_timestamp_seconds", "Unix time of the last successful announcement.", &[]),
+];
+
+#[rustfmt::skip]
+const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
+    ("block_server_block_load_duration_seconds", "Time to make one block ready.", LONG_SECONDS),
+    ("swarm_p2p_ping_duration_seconds", "Round-trip time to candidate servers.", RPC_SECONDS),
+    ("swarm_dht_request_duration_seconds", "Time of an outbound DHT RPC.", RPC_SECONDS),
+];
+
+/// Bounds for loading, seconds.
+const LONG_SECONDS: &[f64] = &[
+    0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
+/// Bounds for RPCs, pings and waits, seconds.
+pub(crate) const RPC_SECONDS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,
+];

@@ -73,7 +73,7 @@ fn a_server_says_ready_answers_and_leaves() {
         "prefix_is_derived=true",
         "fable-7m-hf",
         "widened_from=\"bfloat16\"",
-        "next server",
+        "add another server",
         "announced offline",
     ] {
         assert!(end.stderr.contains(part), "{part:?} in {}", end.stderr);
@@ -138,6 +138,36 @@ fn a_dry_run_prints_the_plan_and_ends() {
     );
     assert!(
         output.stderr.contains("start_block=2 end_block=4"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_measurement_alone_joins_no_swarm() {
+    let home = Home::new();
+    let output = home.output([
+        support::model().to_str().unwrap(),
+        "--throughput",
+        "dry_run",
+        "--blocks",
+        "0:1",
+        "--admin-listen",
+        "off",
+    ]);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (Some(0), ""),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output.stderr.contains("throughput known"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        !output.stderr.contains("announced joining"),
         "{}",
         output.stderr
     );

@@ -1,9 +1,11 @@
 use std::collections::HashSet;
 use std::sync::mpsc;
+use std::time::Instant;
 
-use block_model::{ForwardRow, Row, SpanDType};
+use block_model::{ForwardRow, Row, SpanDType, SpanError};
 use futures::FutureExt;
 
+use super::worker::MAX_PANICS_IN_A_ROW;
 use super::*;
 use crate::lease::CacheBudget;
 
@@ -134,7 +136,7 @@ fn bench(gated: bool) -> Bench {
     Bench {
         compute,
         handle,
-        budget: CacheBudget::new(100, 8, 8),
+        budget: CacheBudget::new(100, 8, "cpu", 8),
         seen,
         entered,
         passes: Some(pass_sender),

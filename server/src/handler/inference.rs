@@ -14,28 +14,24 @@
 //!
 //! The task owns all of the session: dropping it frees the seat, the cache and the bytes.
 
+mod open;
+mod step;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use block_network::{PeerId, StreamCall};
-use block_protocol::{
-    ArgsStructure, Compression, ExpertRequest, ExpertResponse, OpenMetadata, StepMetadata,
-    WireTensor, args,
-};
-use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use block_protocol::{ArgsStructure, Compression, ExpertRequest, StepMetadata};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::inputs::Inputs;
-use super::record::{Record, SessionRecord, StageClock};
-use super::request::check_adapter;
+use super::record::{Record, SessionRecord};
 use super::{Context, end_stream};
-use crate::codec;
-use crate::compute::{Computed, StepInput};
 use crate::lease::Lease;
-use crate::metrics::{Method, Phase, SessionOutcome};
+use crate::metrics::{Code, Method, SessionOutcome};
 use crate::request_error::RequestError;
-use crate::session::{Expiry, Session, SessionTerms, StepHead, Verdict};
+use crate::session::{Expiry, Session};
 use crate::session_table::Seat;
 
 /// Serves one session to its end.
@@ -101,16 +97,6 @@ struct Step {
     record: Record,
 }
 
-/// A step that has passed every check and is counted as part of the session.
-#[derive(Debug)]
-struct Prepared {
-    input: StepInput,
-    has_prompts: bool,
-    clock: StageClock,
-    /// Memory of its numbers, until the answer is packed.
-    memory: OwnedSemaphorePermit,
-}
-
 /// An open session and all it holds here.
 #[derive(Debug)]
 struct Stay<'a> {
@@ -128,69 +114,7 @@ struct Stay<'a> {
     _seat: Seat<PeerId, ExpertRequest>,
 }
 
-impl<'a> Stay<'a> {
-    /// Checks what the first step asks for and waits for its share of the cache.
-    async fn open(
-        context: &'a Context,
-        peer: PeerId,
-        inputs: &'a mut Inputs,
-        request: ExpertRequest,
-    ) -> Result<(Self, ExpertRequest, StepMetadata), RequestError> {
-        context.check_open()?;
-        let mut seat = context.sessions.enter(peer)?;
-        let metadata = OpenMetadata::decode(&request.metadata)?;
-        check_adapter(metadata.active_adapter.as_deref())?;
-        let blocks = context.served_blocks(&request.uid)?;
-        let compression = context.output_compression(metadata.output_compression.as_deref())?;
-        let arguments = args::resolve(metadata.step.args.as_ref(), request.tensors.clone())?;
-        let [batch, _, _] = context.hidden_shape(arguments.first().and_then(Option::as_ref))?;
-        let max_length = metadata.max_length;
-        if max_length > context.config.inference_max_length {
-            return Err(RequestError::TooLong(format!(
-                "max_length {max_length} was asked for, this server grants {}",
-                context.config.inference_max_length
-            )));
-        }
-        let session_id = metadata.step.session_id.as_deref();
-        let pushes = session_id.map(|id| seat.bind(id)).transpose()?;
-        let share = async {
-            let tokens = [batch, max_length, blocks.len()]
-                .iter()
-                .fold(1_u64, |product, &factor| {
-                    product.saturating_mul(factor as u64)
-                });
-            let patience = metadata.alloc_timeout.min(context.config.max_alloc_timeout);
-            let reservation = context.budget.reserve(tokens, patience).await?;
-            context
-                .compute
-                .open(blocks.clone(), batch, max_length, reservation)
-                .await
-        };
-        let lease = inputs.meanwhile(context.unless_draining(share)).await?;
-        seat.count_as_session();
-        let terms = SessionTerms {
-            batch,
-            max_length,
-            max_step_tokens: context.config.max_batch_tokens,
-            step_timeout: context.config.step_timeout,
-            session_timeout: context.config.session_timeout,
-        };
-        let stay = Self {
-            context,
-            peer,
-            inputs,
-            session: Session::new(terms, Instant::now().into_std()),
-            lease,
-            blocks,
-            args: metadata.step.args.clone(),
-            compression,
-            pushes,
-            record: SessionRecord::begin(),
-            _seat: seat,
-        };
-        Ok((stay, request, metadata.step))
-    }
-
+impl Stay<'_> {
     async fn run(&mut self, first: Step) -> Result<Ending, RequestError> {
         let mut step = first;
         loop {
@@ -239,149 +163,6 @@ impl<'a> Stay<'a> {
         }
     }
 
-    /// Runs and answers one step; a repeated one is dropped.
-    async fn take_step(&mut self, step: Step) -> Result<(), RequestError> {
-        let Step {
-            request,
-            metadata,
-            pushed,
-            record,
-        } = step;
-        let prepared = match self.prepare(&request, &metadata).await {
-            Ok(Some(prepared)) => prepared,
-            Ok(None) => {
-                record.discard();
-                return Ok(());
-            }
-            // The client sends the same step itself: nobody else's mistake ends its session.
-            Err(error) if pushed => {
-                tracing::debug!(peer = %self.peer, %error, "pushed step ignored");
-                record.end(Err(&error));
-                return Ok(());
-            }
-            Err(error) => {
-                record.end(Err(&error));
-                return Err(error);
-            }
-        };
-        let has_prompts = prepared.has_prompts;
-        match self.perform(prepared).await {
-            Ok((output, sent_bytes)) => {
-                record.end(Ok(sent_bytes));
-                if !has_prompts {
-                    self.context.pusher.push(&metadata, output, request.tensors);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                record.end(Err(&error));
-                Err(error)
-            }
-        }
-    }
-
-    /// Checks and decodes a step, then counts it as part of the session; `None` if it was here before. After an
-    /// error the session is as if the step had not come.
-    async fn prepare(
-        &mut self,
-        request: &ExpertRequest,
-        metadata: &StepMetadata,
-    ) -> Result<Option<Prepared>, RequestError> {
-        let step_id = metadata.step_id.as_deref();
-        if self.session.has_seen(step_id) {
-            return Ok(None);
-        }
-        let mut arguments = args::resolve(self.args.as_ref(), request.tensors.clone())?.into_iter();
-        let mut argument = || arguments.next().flatten();
-        let (hidden_states, prompts, reorder) = (argument(), argument(), argument());
-        let shape = self.context.hidden_shape(hidden_states.as_ref())?;
-        let [batch, seq, _] = shape;
-        let memory = self
-            .context
-            .activation_memory(shape, prompts.as_ref())
-            .await?;
-        let mut clock = StageClock::start(if seq > 1 {
-            Phase::Prefill
-        } else {
-            Phase::Decode
-        });
-        let hidden_states = match hidden_states {
-            Some(tensor) => {
-                codec::decode_hidden_states(tensor, self.context.description.dtype).await?
-            }
-            None => Vec::new(),
-        };
-        let prompts = self
-            .context
-            .prompts(prompts, self.blocks.len(), shape)
-            .await?;
-        let reorder = reorder
-            .filter(|tensor| !tensor.is_dummy())
-            .map(|tensor| codec::decode_reorder_indices(&tensor, batch))
-            .transpose()?;
-        clock.deserialized();
-        let head = StepHead {
-            step_id,
-            batch,
-            seq,
-            start_from_position: metadata.start_from_position,
-        };
-        let position = match self.session.on_step(head, Instant::now().into_std())? {
-            Verdict::Run { position } => position,
-            Verdict::Duplicate => return Ok(None),
-        };
-        Ok(Some(Prepared {
-            has_prompts: prompts.is_some(),
-            input: StepInput {
-                blocks: self.blocks.clone(),
-                position,
-                hidden_states,
-                shape,
-                prompts,
-                reorder,
-            },
-            clock,
-            memory,
-        }))
-    }
-
-    /// Computes a step, packs the answer and sends it. Returns the packed output and the bytes sent.
-    async fn perform(&mut self, prepared: Prepared) -> Result<(WireTensor, usize), RequestError> {
-        let Prepared {
-            input,
-            mut clock,
-            memory,
-            ..
-        } = prepared;
-        let shape = input.shape;
-        let computed = if shape.contains(&0) && input.reorder.is_none() {
-            // Nothing to run: a probe of the cache, perhaps with a rollback, which the next step carries out.
-            Computed::nothing()
-        } else {
-            let end = Instant::from_std(self.session.end_of_life());
-            let work = self.context.compute.step(&self.lease, self.peer, input);
-            let too_old = self.too_old();
-            let work = async { timeout_at(end, work).await.unwrap_or(Err(too_old)) };
-            self.inputs.meanwhile(work).await?
-        };
-        clock.computed(&computed);
-        let dtype = self.context.config.schema_dtype;
-        let output =
-            codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
-        let body = encode_answer(output.clone()).await?;
-        clock.serialized();
-        drop(memory);
-        let sent_bytes = body.len();
-        self.inputs
-            .send(body, self.context.config.request_timeout)
-            .await?;
-        let tokens = shape[0] * shape[1];
-        clock.finish(tokens);
-        self.record.add_tokens(tokens);
-        self.session.on_answered(Instant::now().into_std());
-        Ok((output, sent_bytes))
-    }
-
     fn too_old(&self) -> RequestError {
         RequestError::TimedOut {
             what: "one session",
@@ -390,12 +171,15 @@ impl<'a> Stay<'a> {
     }
 
     fn ended(self, outcome: &Result<Ending, RequestError>) {
-        self.record.end(match outcome {
-            Ok(Ending::Closed) => SessionOutcome::Closed,
-            Ok(Ending::Idle) | Err(RequestError::TimedOut { .. }) => SessionOutcome::IdleTimeout,
-            Err(RequestError::Gone) => SessionOutcome::Cancelled,
-            Err(_) => SessionOutcome::Error,
-        });
+        self.record
+            .end(match outcome.as_ref().map_err(RequestError::code) {
+                Ok(Ending::Closed) => SessionOutcome::Closed,
+                Ok(Ending::Idle) | Err(Code::Timeout) => SessionOutcome::IdleTimeout,
+                Err(Code::Cancelled) => SessionOutcome::Cancelled,
+                Err(Code::Ok | Code::BadRequest | Code::Overloaded | Code::Internal) => {
+                    SessionOutcome::Error
+                }
+            });
     }
 }
 
@@ -408,18 +192,4 @@ async fn next_push(pushes: &mut Option<mpsc::Receiver<ExpertRequest>>) -> Expert
         },
         None => std::future::pending().await,
     }
-}
-
-/// The message of one answer. Copies the tensor, so large ones are packed off the network threads.
-pub(super) async fn encode_answer(output: WireTensor) -> Result<Bytes, RequestError> {
-    codec::off_thread_if_large(output.buffer.len(), move || {
-        let answer = ExpertResponse {
-            tensors: vec![output],
-            metadata: Bytes::new(),
-        };
-        answer
-            .encode()
-            .map_err(|error| RequestError::Internal(error.to_string()))
-    })
-    .await
 }

@@ -105,7 +105,7 @@ async fn receive(stream: &mut ServerStream) -> Result<Received, RequestError> {
         ReceiveError::Malformed { reason } => RequestError::Invalid(reason),
         ReceiveError::Overloaded => RequestError::Overloaded {
             what: "too many bytes of unfinished requests are here",
-            limit: 0,
+            limit: None,
         },
     })
 }

@@ -26,7 +26,7 @@ pub(crate) use push::Pusher;
 use crate::codec::Activations;
 use crate::compute::ComputeHandle;
 use crate::lease::CacheBudget;
-use crate::metrics::Method;
+use crate::metrics::{Code, Label, Method};
 use crate::request_error::RequestError;
 use crate::service::ServiceConfig;
 use crate::session_table::SessionTable;
@@ -178,10 +178,10 @@ fn end_stream(
 }
 
 fn log_refusal(method: Method, peer: PeerId, error: &RequestError) {
-    use crate::metrics::Label;
     let method = method.label();
-    match error {
-        RequestError::Internal(_) => tracing::error!(%peer, method, %error, "request failed"),
-        _ => tracing::debug!(%peer, method, %error, "request refused"),
+    if error.code() == Code::Internal {
+        tracing::error!(%peer, method, %error, "request failed");
+    } else {
+        tracing::debug!(%peer, method, %error, "request refused");
     }
 }

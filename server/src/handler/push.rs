@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use block_network::{Node, PeerId, UnaryCall};
+use block_protocol::limits::MAX_BLOCKS_IN_CHAIN;
 use block_protocol::{BlockChain, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -57,7 +58,7 @@ fn deliver(context: &Context, body: Bytes) -> Result<(), RequestError> {
         Delivery::Taken | Delivery::Unknown => Ok(()),
         Delivery::Full => Err(RequestError::Overloaded {
             what: "too many pushed steps wait for this session",
-            limit: PUSH_INBOX_STEPS,
+            limit: Some(PUSH_INBOX_STEPS),
         }),
     }
 }
@@ -95,6 +96,10 @@ impl Pusher {
         let Some((next, metadata)) = metadata.for_push() else {
             return;
         };
+        if next.span.len() > MAX_BLOCKS_IN_CHAIN {
+            metrics::record_push(PushOutcome::Error);
+            return;
+        }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             tracing::debug!(
                 limit = MAX_PUSHES,

@@ -31,7 +31,7 @@ pub struct Metric {
     pub help: &'static str,
     /// Labels with closed value sets. Empty for plain metrics and for info series with open ones.
     pub labels: &'static [(&'static str, &'static [&'static str])],
-    /// Whether its series exist from the start. Info series do not: their labels are facts.
+    /// Whether its series exist from the start. Those with open labels (facts, devices) do not.
     pub zeroed: bool,
 }
 
@@ -65,6 +65,7 @@ const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
     }
 }
 
+/// A gauge with open labels.
 const fn info(name: &'static str, help: &'static str) -> Metric {
     Metric {
         zeroed: false,
@@ -89,6 +90,7 @@ pub const CATALOGUE: &[Metric] = &[
     metric("block_server_end_block", Kind::Gauge, "End of the served block range (exclusive)."),
     metric("block_server_announced_tokens_per_second", Kind::Gauge, "Throughput figures as announced to the DHT.")
         .by(&[("kind", AnnouncedRate::TEXTS)]),
+    info("block_server_memory_bytes", "Memory held per device and purpose."),
     metric("block_server_kv_cache_tokens", Kind::Gauge,
         "KV-cache budget in tokens x blocks; used+free is the budget.")
         .by(&[("state", &["used", "free"])]),

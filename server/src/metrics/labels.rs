@@ -163,6 +163,16 @@ label! {
 }
 
 label! {
+    /// What memory is held for.
+    MemoryPool {
+        /// Weights of the blocks.
+        Weights = "weights",
+        /// Keys and values that sessions have reserved.
+        KvCache = "kv_cache",
+    }
+}
+
+label! {
     /// The state that the server announces.
     State {
         /// Gone.

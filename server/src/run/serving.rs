@@ -8,7 +8,7 @@ use block_protocol::{Compression, DType, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
 use tracing::info;
 
-use super::{Server, on_blocking_thread};
+use super::{Prepared, Server, on_blocking_thread};
 use crate::addresses;
 use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
 use crate::cli::Throughput;
@@ -19,7 +19,7 @@ use crate::neighbours::Servers;
 use crate::plan::Plan;
 use crate::reachability;
 use crate::service::{Service, ServiceConfig};
-use crate::startup::{NextSteps, StartLine};
+use crate::startup::{DeviceLine, LoadLine, MeasureLine, NextSteps, OnlineLine};
 use crate::status_board::{Latch, LiveFigures};
 use crate::throughput::{self, Announced};
 use crate::{model_files, swarm_metrics};
@@ -33,39 +33,46 @@ impl Server<'_> {
     pub(super) async fn join_and_serve(
         &self,
         swarm: &Swarm,
-        source: ModelSource,
-        plan: &Plan,
+        Prepared { source, plan }: Prepared,
         announcer: &Announcer,
         service: &mut Option<Arc<Service>>,
         on_ready: impl FnOnce(&str),
     ) -> Result<(), Failure> {
         let whole_cache = 2 * plan.attn_cache_tokens as u64 * plan.blocks.len() as u64;
         let whole_cache: ReadCache = Arc::new(move || whole_cache);
-        let hidden = source.config().hidden;
-        let expected = self.expected_throughput(&source, plan);
-        let joining = Arc::new(self.announcement(swarm, plan, &expected)?);
+        let expected = self.expected_throughput(&source, &plan);
+        let joining = Arc::new(self.announcement(swarm, &plan, &expected)?);
         let addresses = swarm.addresses().await;
-        self.publish_facts(swarm, plan, &addresses);
+        self.publish_facts(swarm, &plan, &addresses);
         self.board.set_state(State::Joining);
-        announcer.announce(&joining, ServerState::Joining, &whole_cache).await;
+        announcer
+            .announce(&joining, ServerState::Joining, &whole_cache)
+            .await;
 
-        let key = throughput::key(source.config(), plan.dtype);
-        let Some(span) = self.unless_stopped(self.load(source, plan)).await? else { return Ok(()) };
-        let measuring = self.measure(span, plan, hidden, key);
-        let Some((span, announced)) = self.unless_stopped(measuring).await? else { return Ok(()) };
-        if self.config.throughput == Throughput::DryRun {
+        let loading = self.load_and_measure(Prepared { source, plan });
+        let Some((span, plan, announced)) = self.unless_stopped(loading).await? else {
             return Ok(());
-        }
+        };
+        let plan = &plan;
         let running = Arc::new(self.start_service(swarm, plan, span)?);
         let read_cache = self.watch(&running);
         *service = Some(Arc::clone(&running));
         self.board.latch(Latch::ModelLoaded);
-        self.board.update(|report| report.throughput = announced.throughput);
-        let _probes = reachability::start(swarm, self.config.check_reachability, self.lines);
+        self.board
+            .update(|report| report.throughput = announced.throughput);
+        let _question = reachability::ask(
+            &swarm.node,
+            &swarm.dht,
+            self.config.check_reachability,
+            self.lines,
+        );
 
         let online = Arc::new(self.announcement(swarm, plan, &announced)?);
         self.board.set_state(State::Online);
-        while !announcer.announce(&online, ServerState::Online, &read_cache).await {
+        while !announcer
+            .announce(&online, ServerState::Online, &read_cache)
+            .await
+        {
             let again = tokio::time::sleep(ANNOUNCE_RETRY_PERIOD);
             tokio::select! {
                 () = again => {}
@@ -120,8 +127,24 @@ impl Server<'_> {
         metrics::record_server(facts, plan.blocks.start, plan.blocks.end);
     }
 
+    /// Loads the blocks and finds the figure to announce.
+    pub(super) async fn load_and_measure(
+        &self,
+        Prepared { source, plan }: Prepared,
+    ) -> Result<(CandleSpan, Plan, Announced), Failure> {
+        let key = throughput::key(source.config(), plan.dtype);
+        let hidden = source.config().hidden;
+        let span = self.load(source, &plan).await?;
+        let (span, announced) = self.measure(span, &plan, hidden, key).await?;
+        Ok((span, plan, announced))
+    }
+
     async fn load(&self, source: ModelSource, plan: &Plan) -> Result<CandleSpan, Failure> {
-        let bar = if self.lines.is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let bar = if self.lines.is_terminal() {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
         bar.set_message(format!("load     {} blocks", plan.blocks.len()));
         bar.enable_steady_tick(SPINNER_PERIOD);
         let started = Instant::now();
@@ -133,12 +156,14 @@ impl Server<'_> {
         let held = span.description();
         swarm_metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
         swarm_metrics::record_memory(&held.device, held.weight_bytes, plan.cache_bytes);
-        self.lines.tell(&StartLine::Device {
+        self.lines.tell(&DeviceLine {
             device: &held.device,
-            widened_from: held.weights_are_widened().then(|| held.checkpoint_dtype.name()),
+            widened_from: held
+                .weights_are_widened()
+                .then(|| held.checkpoint_dtype.name()),
             boundary: held.dtype.name(),
         });
-        self.lines.tell(&StartLine::Load {
+        self.lines.tell(&LoadLine {
             blocks: plan.blocks.len(),
             seconds,
             weight_bytes: held.weight_bytes,
@@ -198,7 +223,8 @@ impl Server<'_> {
             .await?;
             (speed, "measured now")
         };
-        let announced = Announced::from_speed(speed, plan.blocks.len(), hidden, config.network_mbps);
+        let announced =
+            Announced::from_speed(speed, plan.blocks.len(), hidden, config.network_mbps);
         self.tell_measure(&announced, origin);
         Ok((span, announced))
     }
@@ -206,15 +232,21 @@ impl Server<'_> {
     fn tell_measure(&self, announced: &Announced, origin: &str) {
         for (rate, figure) in [
             (AnnouncedRate::Throughput, Some(announced.throughput)),
-            (AnnouncedRate::Forward, announced.speed.map(|speed| speed.forward)),
-            (AnnouncedRate::Inference, announced.speed.map(|speed| speed.inference)),
+            (
+                AnnouncedRate::Forward,
+                announced.speed.map(|speed| speed.forward),
+            ),
+            (
+                AnnouncedRate::Inference,
+                announced.speed.map(|speed| speed.inference),
+            ),
             (AnnouncedRate::Network, announced.network),
         ] {
             if let Some(figure) = figure {
                 metrics::record_announced(rate, figure);
             }
         }
-        self.lines.tell(&StartLine::Measure {
+        self.lines.tell(&MeasureLine {
             forward: announced.speed.map(|speed| speed.forward),
             inference: announced.speed.map(|speed| speed.inference),
             network_mbps: self.config.network_mbps,
@@ -223,7 +255,12 @@ impl Server<'_> {
         });
     }
 
-    fn start_service(&self, swarm: &Swarm, plan: &Plan, span: CandleSpan) -> Result<Service, Failure> {
+    fn start_service(
+        &self,
+        swarm: &Swarm,
+        plan: &Plan,
+        span: CandleSpan,
+    ) -> Result<Service, Failure> {
         let limits = &self.config.limits;
         let service_config = ServiceConfig {
             dht_prefix: plan.prefix.clone(),
@@ -247,30 +284,44 @@ impl Server<'_> {
             step_timeout: limits.step_timeout,
             request_timeout: limits.request_timeout,
         };
-        Service::start(swarm.node.clone(), Box::new(span), service_config)
-            .map_err(|error| Failure::new(Exit::OsError, "the block service cannot start").caused_by(&error))
+        Service::start(swarm.node.clone(), Box::new(span), service_config).map_err(|error| {
+            Failure::new(Exit::OsError, "the block service cannot start").caused_by(&error)
+        })
     }
 
     /// Lets the admin port and the announcements read the service's figures without keeping it alive.
     fn watch(&self, service: &Arc<Service>) -> ReadCache {
         let for_board = Arc::downgrade(service);
-        self.board.read_live_from(move || match for_board.upgrade() {
-            Some(service) => LiveFigures {
-                sessions: service.sessions(),
-                cache_tokens_left: service.cache_tokens_left(),
-                is_healthy: service.healthy(),
-            },
-            // The service has ended in good order: nothing is open, nothing is wrong.
-            None => LiveFigures { sessions: 0, cache_tokens_left: 0, is_healthy: true },
-        });
+        self.board
+            .read_live_from(move || match for_board.upgrade() {
+                Some(service) => LiveFigures {
+                    sessions: service.sessions(),
+                    cache_tokens_left: service.cache_tokens_left(),
+                    is_healthy: service.healthy(),
+                },
+                // The service has ended in good order: nothing is open, nothing is wrong.
+                None => LiveFigures {
+                    sessions: 0,
+                    cache_tokens_left: 0,
+                    is_healthy: true,
+                },
+            });
         let for_record = Arc::downgrade(service);
-        Arc::new(move || for_record.upgrade().map_or(0, |service| service.cache_tokens_left()))
+        Arc::new(move || {
+            for_record
+                .upgrade()
+                .map_or(0, |service| service.cache_tokens_left())
+        })
     }
 
-    fn announcement(&self, swarm: &Swarm, plan: &Plan, announced: &Announced) -> Result<Announcement, Failure> {
-        let span = Span::new(plan.blocks.start, plan.blocks.end).map_err(|error| {
-            Failure::usage("--blocks cannot be announced").caused_by(&error)
-        })?;
+    fn announcement(
+        &self,
+        swarm: &Swarm,
+        plan: &Plan,
+        announced: &Announced,
+    ) -> Result<Announcement, Failure> {
+        let span = Span::new(plan.blocks.start, plan.blocks.end)
+            .map_err(|error| Failure::usage("--blocks cannot be announced").caused_by(&error))?;
         let model = &self.config.model;
         Ok(Announcement {
             prefix: plan.prefix.clone(),
@@ -295,10 +346,15 @@ impl Server<'_> {
         })
     }
 
-    async fn tell_online(&self, swarm: &Swarm, plan: &Plan, addresses: &[block_network::Multiaddr]) {
+    async fn tell_online(
+        &self,
+        swarm: &Swarm,
+        plan: &Plan,
+        addresses: &[block_network::Multiaddr],
+    ) {
         let own = swarm.node.peer_id().to_string();
         let servers = Servers::read(&swarm.dht, &plan.prefix, plan.num_blocks).await;
-        self.lines.tell(&StartLine::Online {
+        self.lines.tell(&OnlineLine {
             blocks: &plan.blocks,
             num_blocks: plan.num_blocks,
             prefix: &plan.prefix,
@@ -325,7 +381,10 @@ impl Server<'_> {
 
 /// The codecs that this server reads and writes.
 fn codecs() -> Vec<String> {
-    Compression::ALL.iter().map(|codec| codec.name().to_owned()).collect()
+    Compression::ALL
+        .iter()
+        .map(|codec| codec.name().to_owned())
+        .collect()
 }
 
 /// Between two attempts to announce ONLINE to a swarm that keeps nothing.

@@ -1,10 +1,19 @@
 //! Runs the built binary with a home of its own, so that no test touches the real one.
 
-#![allow(dead_code, reason = "each test file uses a part of this module")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "these helpers run in tests only"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this module"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -50,7 +59,7 @@ impl Home {
 
     /// Runs to the end.
     pub fn output<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Finished {
-        Finished::from(self.command(args).output().unwrap())
+        Finished::of(self.command(args))
     }
 
     /// Starts a server on free loopback ports and waits for READY.
@@ -89,14 +98,41 @@ impl Finished {
     }
 }
 
-impl From<Output> for Finished {
-    fn from(output: Output) -> Self {
+impl Finished {
+    /// Runs to the end; a run that does not end is killed and fails the test.
+    fn of(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = read_all(child.stdout.take().unwrap());
+        let stderr = read_all(child.stderr.take().unwrap());
+        let stdout = stdout.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            child.kill().unwrap();
+            panic!(
+                "still running after {PATIENCE:?}: {}",
+                stderr.recv().unwrap()
+            );
+        });
+        let code = child.wait().unwrap().code();
         Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+            code,
+            stdout,
+            stderr: stderr.recv().unwrap(),
         }
     }
+}
+
+/// Reads a pipe to its end on a thread of its own.
+fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        let _ = sender.send(text);
+    });
+    receiver
 }
 
 /// A running server.
