@@ -15,6 +15,7 @@ mod address_book;
 mod admission;
 mod bare_names;
 mod config;
+mod dht;
 mod error;
 pub mod identity;
 mod inbound;
@@ -29,6 +30,7 @@ mod time;
 mod traffic;
 
 pub use config::NodeConfig;
+pub use dht::{Dht, DhtConfig, DhtError, subkey_entry};
 pub use error::{CallError, NetworkError};
 pub use identity::IdentityError;
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};

@@ -25,11 +25,11 @@ pub(crate) const MAX_HALF_OPEN: usize = 4096;
 pub(crate) const MAX_REFUSING: usize = 1024;
 
 /// Bytes of one peer's requests that wait here for the rest of their frame.
-/// Room for the largest step: 8,192 positions of 8,192 float32 values.
-pub(crate) const MAX_RECEIVE_BYTES_PER_PEER: usize = 512 << 20;
+/// Room for the largest frame, 257 MiB, beside small ones.
+pub(crate) const MAX_RECEIVE_BYTES_PER_PEER: usize = 384 << 20;
 
 /// The same for all peers together.
-pub(crate) const MAX_RECEIVE_BYTES: usize = 2 << 30;
+pub(crate) const MAX_RECEIVE_BYTES: usize = 1 << 30;
 
 /// What a receive buffer may hold without asking for its share of the two bounds above.
 pub(crate) const FREE_RECEIVE_BYTES: usize = 64 << 10;

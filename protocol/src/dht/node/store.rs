@@ -103,9 +103,19 @@ impl DhtNode {
     pub(super) fn begin_store(&mut self, op: OpId, entries: Vec<StoreEntry>, now: f64) {
         let stored = vec![Stored::default(); entries.len()];
         let records: Vec<StoreRecord> = entries.into_iter().map(record).collect();
-        let mut keys: Vec<DhtId> = records.iter().map(|record| record.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
+        let mut bytes_by_key: BTreeMap<DhtId, usize> = BTreeMap::new();
+        for record in &records {
+            let bytes = bytes_by_key.entry(record.key).or_default();
+            *bytes = bytes.saturating_add(record.wire_bytes());
+        }
+        if bytes_by_key
+            .values()
+            .any(|bytes| *bytes > MAX_STORE_CALL_BYTES)
+        {
+            self.done(op, Outcome::Refused);
+            return;
+        }
+        let keys = bytes_by_key.into_keys().collect();
         let state = StoreState {
             op,
             records,
