@@ -27,7 +27,12 @@ pub async fn decode_hidden_states(
     tensor: WireTensor,
     dtype: SpanDType,
 ) -> Result<Vec<f32>, RequestError> {
-    let size_bytes = tensor.buffer.len();
+    // A packed tensor is larger once it is decoded; what its shape claims is checked against its buffer by the decoder.
+    let values_bytes = tensor
+        .numel()
+        .unwrap_or(usize::MAX)
+        .saturating_mul(size_of::<f32>());
+    let size_bytes = tensor.buffer.len().max(values_bytes);
     off_thread_if_large(size_bytes, move || {
         let mut values = decode_f32(&tensor)?;
         round_to(dtype, &mut values);
@@ -132,7 +137,7 @@ const MIN_ACTIVATION_BYTES: usize = 256 * 1024 * 1024;
 const LARGEST_REQUESTS: usize = 2;
 
 impl Activations {
-    /// Memory for [`LARGEST_REQUESTS`] requests of `largest_request_bytes`, or [`MIN_ACTIVATION_BYTES`].
+    /// Memory for two requests of `largest_request_bytes`, and for hundreds of small ones.
     #[must_use]
     pub fn new(largest_request_bytes: usize) -> Self {
         let bytes = largest_request_bytes

@@ -7,11 +7,12 @@
 //! answer, `start_from_position` sets the length before the step, zero tokens are a legal step.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::request_error::RequestError;
 
-/// Step identities remembered per session: more than any two servers can be apart, and at most about 600 KiB.
+/// Step identities remembered per session: more than any two servers can be apart, and below 1 MiB.
 const MAX_REMEMBERED_STEPS: usize = 4096;
 
 /// Longest step identity, in bytes; the reference sends UUID text of 36.
@@ -206,8 +207,8 @@ impl Session {
 /// The latest step identities, oldest forgotten first.
 #[derive(Debug, Default)]
 struct SeenSteps {
-    order: VecDeque<Box<str>>,
-    ids: HashSet<Box<str>>,
+    order: VecDeque<Arc<str>>,
+    ids: HashSet<Arc<str>>,
 }
 
 impl SeenSteps {
@@ -221,8 +222,9 @@ impl SeenSteps {
         {
             self.ids.remove(&oldest);
         }
-        self.order.push_back(id.into());
-        self.ids.insert(id.into());
+        let id: Arc<str> = id.into();
+        self.order.push_back(Arc::clone(&id));
+        self.ids.insert(id);
     }
 }
 

@@ -141,14 +141,11 @@ async fn run(
     let mut arguments = args::resolve(metadata.args.as_ref(), request.tensors)?.into_iter();
     let mut argument = || arguments.next().flatten();
     let (hidden_states, prompts) = (argument(), argument());
-    let shape = context.hidden_shape(hidden_states.as_ref())?;
-    let memory = context.activation_memory(shape, prompts.as_ref()).await?;
+    let tensors = context.check_tensors(hidden_states, prompts, blocks.len())?;
+    let shape = tensors.shape;
+    let memory = context.activations.take(tensors.activation_bytes()).await?;
     let mut clock = StageClock::start(Phase::Forward);
-    let hidden_states = match hidden_states {
-        Some(tensor) => codec::decode_hidden_states(tensor, context.description.dtype).await?,
-        None => Vec::new(),
-    };
-    let prompts = context.prompts(prompts, blocks.len(), shape).await?;
+    let (hidden_states, prompts) = tensors.decode().await?;
     clock.deserialized();
     let computed = if shape.contains(&0) {
         Computed::nothing()

@@ -24,6 +24,7 @@ use block_network::{PeerId, StreamCall};
 use block_protocol::{ArgsStructure, Compression, ExpertRequest, StepMetadata};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, debug, debug_span};
 
 use super::inputs::Inputs;
 use super::record::{Record, SessionRecord};
@@ -38,7 +39,9 @@ use crate::session_table::Seat;
 pub(super) async fn serve(context: Arc<Context>, call: StreamCall) {
     let peer = call.peer;
     let mut inputs = Inputs::new(call.stream);
-    let outcome = serve_session(&context, peer, &mut inputs).await;
+    let outcome = serve_session(&context, peer, &mut inputs)
+        .instrument(debug_span!("session", %peer))
+        .await;
     end_stream(inputs.into_stream(), Method::Inference, peer, outcome);
 }
 
@@ -171,6 +174,11 @@ impl Stay<'_> {
     }
 
     fn ended(self, outcome: &Result<Ending, RequestError>) {
+        debug!(
+            position = self.session.position(),
+            ?outcome,
+            "session ended"
+        );
         self.record
             .end(match outcome.as_ref().map_err(RequestError::code) {
                 Ok(Ending::Closed) => SessionOutcome::Closed,

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use block_model::SpanDescription;
 use block_network::{Node, PeerId, ServerStream};
-use block_protocol::{ExpertRequest, Rpc, WireTensor};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use block_protocol::{ExpertRequest, Rpc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -73,22 +73,6 @@ impl Context {
             outcome = work => outcome,
             () = self.draining.cancelled() => Err(RequestError::Draining),
         }
-    }
-
-    /// Waits for memory for the numbers of one request: input, output and prompts.
-    async fn activation_memory(
-        &self,
-        shape: [usize; 3],
-        prompts: Option<&WireTensor>,
-    ) -> Result<OwnedSemaphorePermit, RequestError> {
-        let [batch, seq, hidden] = shape;
-        let values = batch.saturating_mul(seq).saturating_mul(hidden);
-        let prompts = prompts.and_then(WireTensor::numel).unwrap_or(0);
-        let bytes = values
-            .saturating_mul(2)
-            .saturating_add(prompts)
-            .saturating_mul(size_of::<f32>());
-        self.activations.take(bytes).await
     }
 
     /// Fails with `TimedOut` if `work` takes longer than a request may. Dropping it drops the work.

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use block_model::SpanDType;
+use block_protocol::compression::encode_f32;
 use block_protocol::{BlockChain, Compression, WireTensor};
 
 use super::Context;
@@ -72,59 +74,117 @@ impl Context {
         Ok(shape)
     }
 
-    /// Deep prompts for `blocks` blocks and hidden states of `shape`; `None` for the placeholder of none.
+    /// The tensors of a request for `blocks` blocks, checked but not decoded.
     ///
     /// # Errors
-    /// `Invalid` unless it is a float tensor `[blocks, batch or 1, prefix, hidden]` with a prefix of at most `seq`.
-    pub(super) async fn prompts(
+    /// Those of [`Context::hidden_shape`]; `Invalid` unless the prompts are a placeholder or a float tensor
+    /// `[blocks, batch or 1, prefix, hidden]` with a prefix of at most `seq`.
+    pub(super) fn check_tensors(
         &self,
-        tensor: Option<WireTensor>,
+        hidden_states: Option<WireTensor>,
+        prompts: Option<WireTensor>,
         blocks: usize,
-        shape: [usize; 3],
-    ) -> Result<Option<OwnedPrompts>, RequestError> {
-        let Some(tensor) = tensor.filter(|tensor| !tensor.is_dummy()) else {
-            return Ok(None);
+    ) -> Result<CheckedTensors, RequestError> {
+        let shape = self.hidden_shape(hidden_states.as_ref())?;
+        let prompts = match prompts.filter(|tensor| !tensor.is_dummy()) {
+            None => None,
+            Some(tensor) => Some((prompts_shape(&tensor, blocks, shape)?, tensor)),
         };
-        let [batch, seq, hidden] = shape;
-        let prompts_shape = match tensor.shape.as_slice() {
-            &[of_blocks, rows, prefix, width]
-                if of_blocks == blocks
-                    && (rows == batch || rows == 1)
-                    && prefix <= seq
-                    && width == hidden =>
-            {
-                [of_blocks, rows, prefix, width]
-            }
-            other => {
-                return Err(RequestError::Invalid(format!(
-                    "prompts must have the shape [{blocks}, {batch} or 1, at most {seq}, {hidden}], got {other:?}"
-                )));
-            }
-        };
-        check_float("prompts", &tensor)?;
-        let values = codec::decode_hidden_states(tensor, self.description.dtype).await?;
-        Ok(Some(OwnedPrompts {
-            values,
-            shape: prompts_shape,
-        }))
+        Ok(CheckedTensors {
+            shape,
+            hidden_states,
+            prompts,
+            dtype: self.description.dtype,
+        })
     }
 
     /// The compression of the one answer tensor: the caller's choice, or the server's.
     ///
     /// # Errors
-    /// `Invalid` if the caller chose for another number of tensors.
+    /// `Invalid` if the caller chose for another number of tensors, `Unsupported` if the codec is not defined for the
+    /// schema's dtype.
     pub(super) fn output_compression(
         &self,
         chosen: Option<&[Compression]>,
     ) -> Result<Compression, RequestError> {
-        match chosen {
-            None => Ok(self.config.compression),
-            Some([compression]) => Ok(*compression),
-            Some(other) => Err(RequestError::Invalid(format!(
-                "output_compression must have one entry, since the answer is one tensor; got {}",
-                other.len()
-            ))),
+        let compression = match chosen {
+            None => self.config.compression,
+            Some([compression]) => *compression,
+            Some(other) => {
+                return Err(RequestError::Invalid(format!(
+                    "output_compression must have one entry, since the answer is one tensor; got {}",
+                    other.len()
+                )));
+            }
+        };
+        // Better said now than after the work.
+        let nothing = [0, 0, self.description.hidden];
+        encode_f32(&[], &nothing, self.config.schema_dtype, compression)
+            .map_err(|error| RequestError::Unsupported(error.to_string()))?;
+        Ok(compression)
+    }
+}
+
+/// A request's tensors, whose shapes fit each other and the span.
+#[derive(Debug)]
+pub(super) struct CheckedTensors {
+    /// `[batch, seq, hidden]`.
+    pub(super) shape: [usize; 3],
+    hidden_states: Option<WireTensor>,
+    prompts: Option<([usize; 4], WireTensor)>,
+    dtype: SpanDType,
+}
+
+impl CheckedTensors {
+    /// Memory for the numbers of the request: input, output and prompts.
+    pub(super) fn activation_bytes(&self) -> usize {
+        let states: usize = self.shape.iter().product();
+        let prompts = self.prompts.as_ref();
+        let prompts = prompts.map_or(0, |(shape, _)| shape.iter().product());
+        states
+            .saturating_mul(2)
+            .saturating_add(prompts)
+            .saturating_mul(size_of::<f32>())
+    }
+
+    /// The hidden states and the prompts, rounded to the span's dtype.
+    ///
+    /// # Errors
+    /// `Invalid` if a buffer does not fit its shape.
+    pub(super) async fn decode(self) -> Result<(Vec<f32>, Option<OwnedPrompts>), RequestError> {
+        let hidden_states = match self.hidden_states {
+            Some(tensor) => codec::decode_hidden_states(tensor, self.dtype).await?,
+            None => Vec::new(),
+        };
+        let prompts = match self.prompts {
+            None => None,
+            Some((shape, tensor)) => Some(OwnedPrompts {
+                values: codec::decode_hidden_states(tensor, self.dtype).await?,
+                shape,
+            }),
+        };
+        Ok((hidden_states, prompts))
+    }
+}
+
+fn prompts_shape(
+    tensor: &WireTensor,
+    blocks: usize,
+    [batch, seq, hidden]: [usize; 3],
+) -> Result<[usize; 4], RequestError> {
+    check_float("prompts", tensor)?;
+    match tensor.shape.as_slice() {
+        &[of_blocks, rows, prefix, width]
+            if of_blocks == blocks
+                && (rows == batch || rows == 1)
+                && prefix <= seq
+                && width == hidden =>
+        {
+            Ok([of_blocks, rows, prefix, width])
         }
+        other => Err(RequestError::Invalid(format!(
+            "prompts must have the shape [{blocks}, {batch} or 1, at most {seq}, {hidden}], got {other:?}"
+        ))),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod forward;
+mod golden;
 mod lifetimes;
 mod observed;
 mod push;

@@ -227,6 +227,20 @@ async fn every_float_type_and_codec_is_read_and_answers_are_packed_as_asked() {
 }
 
 #[tokio::test]
+async fn every_codec_can_pack_nothing() {
+    let server = Server::start(0..4).await;
+    let client = client(&[&server]).await;
+    let nothing = States::wave(1, 1, 0).tokens(0..0);
+    for codec in Compression::ALL {
+        let mut hop = hop_with(&client, &server, 0..4, |opening| {
+            opening.output_compression = Some(codec);
+        })
+        .await;
+        assert_eq!(run(&mut hop, step(&nothing)).await.shape, [1, 0, HIDDEN]);
+    }
+}
+
+#[tokio::test]
 async fn a_server_of_narrow_type_answers_in_it() {
     let config = block_server::ServiceConfig {
         schema_dtype: DType::BF16,

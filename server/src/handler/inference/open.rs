@@ -3,6 +3,7 @@
 use block_network::PeerId;
 use block_protocol::{ExpertRequest, OpenMetadata, StepMetadata, args};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::super::Context;
 use super::super::inputs::Inputs;
@@ -52,6 +53,7 @@ impl<'a> Stay<'a> {
         };
         let lease = inputs.meanwhile(context.unless_draining(share)).await?;
         seat.count_as_session();
+        debug!(?blocks, batch, max_length, "session opened");
         let terms = SessionTerms {
             batch,
             max_length,

@@ -78,27 +78,20 @@ impl Stay<'_> {
         let mut arguments = args::resolve(self.args.as_ref(), request.tensors.clone())?.into_iter();
         let mut argument = || arguments.next().flatten();
         let (hidden_states, prompts, reorder) = (argument(), argument(), argument());
-        let shape = self.context.hidden_shape(hidden_states.as_ref())?;
-        let [batch, seq, _] = shape;
-        let memory = self
+        let tensors = self
             .context
-            .activation_memory(shape, prompts.as_ref())
-            .await?;
-        let mut clock = StageClock::start(if seq > 1 {
+            .check_tensors(hidden_states, prompts, self.blocks.len())?;
+        let shape = tensors.shape;
+        let [batch, seq, _] = shape;
+        let memory = self.context.activations.take(tensors.activation_bytes());
+        let memory = self.inputs.meanwhile(memory).await?;
+        let phase = if seq > 1 {
             Phase::Prefill
         } else {
             Phase::Decode
-        });
-        let hidden_states = match hidden_states {
-            Some(tensor) => {
-                codec::decode_hidden_states(tensor, self.context.description.dtype).await?
-            }
-            None => Vec::new(),
         };
-        let prompts = self
-            .context
-            .prompts(prompts, self.blocks.len(), shape)
-            .await?;
+        let mut clock = StageClock::start(phase);
+        let (hidden_states, prompts) = tensors.decode().await?;
         let reorder = reorder
             .filter(|tensor| !tensor.is_dummy())
             .map(|tensor| codec::decode_reorder_indices(&tensor, batch))
