@@ -8,9 +8,6 @@ use crate::swarm::{SWARM, Swarm};
 /// New tokens of a short run: several steps after the prompt, in every position parity.
 const NEW_TOKENS: usize = 12;
 
-/// "Once upon a time" for the fable model; in range for the random one.
-const SHORT_PROMPT: [u32; 5] = [0, 114, 186, 160, 223];
-
 /// Longer than any chunk of a prompt and any packet, within the models' 512 positions.
 const LONG_PROMPT_TOKENS: u32 = 300;
 
@@ -48,6 +45,26 @@ fn random_model_through_two_servers() {
 #[test]
 fn random_model_through_three_servers() {
     generates(&SWARM, "random-three");
+}
+
+#[test]
+fn stories_are_those_that_the_model_was_published_with() {
+    let swarm = &*SWARM;
+    let chain = swarm.chain("fable-three");
+    let golden = std::fs::read_to_string(chain.model.join("golden.json")).unwrap();
+    let golden: Value = serde_json::from_str(&golden).unwrap();
+    for story in golden["prompts"].as_array().unwrap() {
+        let expected: Vec<u32> = serde_json::from_value(story["greedy_ids"].clone()).unwrap();
+        let answer: Vec<Vec<u32>> = swarm.client.call(
+            "generate",
+            json!({
+                "prefix": chain.prefix,
+                "ids": [story["prompt_ids"]],
+                "max_new_tokens": golden["max_new_tokens"],
+            }),
+        );
+        assert_eq!(answer, [expected], "{}", story["prompt"]);
+    }
 }
 
 #[test]
@@ -118,7 +135,7 @@ fn beams_are_reordered() {
     assert_equal_answers(
         swarm,
         chain,
-        &json!([SHORT_PROMPT]),
+        &json!([prompt(chain, 5, 2)]),
         &json!({ "num_beams": 4 }),
     );
 }
@@ -172,7 +189,7 @@ fn deep_prompts_are_added_to_each_block() {
 /// Asserts that the ids generated through `prefix` are those of transformers.
 pub(crate) fn generates(swarm: &Swarm, prefix: &str) {
     let chain = swarm.chain(prefix);
-    assert_equal_answers(swarm, chain, &json!([SHORT_PROMPT]), &Value::Null);
+    assert_equal_answers(swarm, chain, &json!([prompt(chain, 5, 2)]), &Value::Null);
     assert_equal_answers(swarm, chain, &json!([prompt(chain, 1, 7)]), &Value::Null);
 }
 
