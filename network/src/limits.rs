@@ -55,6 +55,9 @@ pub(crate) const COMMAND_QUEUE: usize = 256;
 /// Dial, security and muxer handshake of one connection. Petals' client gives up after 5 s.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The first call on a connection waits this long for identify; then it goes ahead without.
+pub(crate) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// One FIND_NODE lookup in the kad table.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
