@@ -7,7 +7,8 @@
 //! 3. [`msgpack`]: hivemind's dialect, for everything that is not protobuf;
 //! 4. [`message`], [`metadata`], [`args`]: what the Petals calls carry;
 //! 5. [`tensor`], [`compression`], [`parts`]: tensors, packed, cut and joined;
-//! 6. [`server_info`], [`model_record`], [`schema`]: what servers say about themselves.
+//! 6. [`server_info`], [`model_record`], [`schema`]: what servers say about themselves;
+//! 7. [`dht`]: where they say it, the Hivemind DHT as a state machine.
 //!
 //! Everything that a peer can make large is bounded by [`limits`]; everything that a peer can
 //! get wrong is a [`DecodeError`], never a panic.
@@ -25,6 +26,7 @@
 
 pub mod args;
 pub mod compression;
+pub mod dht;
 pub mod dht_prefix;
 pub mod error;
 pub mod frame;

@@ -1,0 +1,155 @@
+//! Transport and protocols of every connection.
+//!
+//! TCP and DNS, noise before TLS, yamux with translated names, a relay client beside it; then
+//! identify, ping and kad (only to find the addresses of a peer).
+
+use std::num::NonZeroU8;
+
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    connection_limits::{self, ConnectionLimits},
+    core::upgrade::Version,
+    identify,
+    identity::PublicKey,
+    kad::{self, store::MemoryStore},
+    noise, ping, relay,
+    swarm::NetworkBehaviour,
+    tcp, tls,
+};
+
+use crate::{
+    bare_names::BareYamux,
+    config::NodeConfig,
+    error::NetworkError,
+    inbound,
+    limits::{
+        CONNECTION_TIMEOUT, LOOKUP_TIMEOUT, MAX_CONNECTIONS_PER_PEER, MAX_KNOWN_PEERS,
+        MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, PING_INTERVAL, PING_TIMEOUT,
+    },
+    links::Links,
+    services::Services,
+};
+
+/// go-libp2p's peer routing; hivemind's daemons resolve peer ids with it.
+const KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
+
+/// Our side of identify's protocol version. hivemind's daemons leave theirs empty, so nothing
+/// compares it.
+const IDENTIFY_VERSION: &str = "ipfs/0.1.0";
+
+/// Addresses of one peer dialed at the same time.
+const PARALLEL_ADDRESSES: NonZeroU8 = NonZeroU8::new(8).expect("invariant: not zero");
+
+/// The limits come first: what they refuse reaches none of the others.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(super) kad: kad::Behaviour<MemoryStore>,
+    relay: relay::client::Behaviour,
+    outbound: libp2p_stream::Behaviour,
+    // The last to hear of a connection: once it says "connected", the others can use it.
+    inbound: inbound::Behaviour,
+}
+
+/// Sets up everything that needs no socket yet.
+pub(crate) fn build(
+    config: &NodeConfig,
+    services: Services,
+    links: Links,
+) -> Result<Swarm<Behaviour>, NetworkError> {
+    let failed = |reason: String| NetworkError::Transport { reason };
+    let security = (noise::Config::new, tls::Config::new);
+    let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), security, BareYamux::new)
+        .map_err(|error| failed(error.to_string()))?
+        .with_dns()
+        .map_err(|error| failed(format!("name server configuration: {error}")))?
+        .with_relay_client(security, BareYamux::new)
+        .map_err(|error| failed(error.to_string()))?
+        .with_behaviour(|keypair, relay| {
+            let inbound = inbound::Behaviour::new(services, links);
+            behaviour(config, &keypair.public(), relay, inbound)
+        })
+        .map_err(|error| failed(error.to_string()))?
+        .with_swarm_config(|swarm| {
+            swarm
+                .with_idle_connection_timeout(config.idle_connection_timeout)
+                .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
+                .with_dial_concurrency_factor(PARALLEL_ADDRESSES)
+                // The proposal leaves with the first payload: one round trip for a call.
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        })
+        .with_connection_timeout(CONNECTION_TIMEOUT)
+        .build();
+    Ok(swarm)
+}
+
+fn behaviour(
+    config: &NodeConfig,
+    public_key: &PublicKey,
+    relay: relay::client::Behaviour,
+    inbound: inbound::Behaviour,
+) -> Behaviour {
+    let peer = public_key.to_peer_id();
+    let limits = ConnectionLimits::default()
+        .with_max_pending_incoming(Some(MAX_PENDING_CONNECTIONS))
+        .with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS))
+        .with_max_established(Some(config.max_connections))
+        .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER));
+    let identify = identify::Config::new(IDENTIFY_VERSION.to_owned(), public_key.clone())
+        .with_agent_version(config.agent.clone())
+        .with_push_listen_addr_updates(true)
+        .with_hide_listen_addrs(!config.announce.is_empty())
+        .with_cache_size(MAX_KNOWN_PEERS);
+    let ping = ping::Config::new()
+        .with_interval(PING_INTERVAL)
+        .with_timeout(PING_TIMEOUT);
+    Behaviour {
+        limits: connection_limits::Behaviour::new(limits),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::new(ping),
+        kad: kad(peer, config.client_mode),
+        relay,
+        outbound: libp2p_stream::Behaviour::new(),
+        inbound,
+    }
+}
+
+fn kad(peer: PeerId, client_mode: bool) -> kad::Behaviour<MemoryStore> {
+    let mut config = kad::Config::new(KAD);
+    config
+        .set_query_timeout(LOOKUP_TIMEOUT)
+        // Nothing is stored in this table; what others send is ignored, not kept.
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_replication_interval(None)
+        .set_publication_interval(None)
+        .set_provider_publication_interval(None);
+    let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
+    // Left alone, kad waits in client mode for a confirmed external address.
+    kad.set_mode(Some(if client_mode {
+        kad::Mode::Client
+    } else {
+        kad::Mode::Server
+    }));
+    kad
+}
+
+impl Behaviour {
+    /// Whether a peer that told of `protocols` answers peer routing.
+    pub(super) fn is_kad_server(protocols: &[StreamProtocol]) -> bool {
+        protocols.contains(&KAD)
+    }
+
+    /// Opens outbound streams.
+    pub(crate) fn stream_control(&self) -> libp2p_stream::Control {
+        self.outbound.new_control()
+    }
+
+    /// Lets lookups, ours and those of others, find `peer` at `address`.
+    pub(super) fn add_route(&mut self, peer: &PeerId, address: Multiaddr) {
+        self.kad.add_address(peer, address);
+    }
+}
