@@ -1,0 +1,201 @@
+//! The compute thread's loop: takes work from the inbox, calls the span, answers.
+//!
+//! The span is only called through [`Worker::guarded`]: a panic becomes an error for the callers of that call.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use block_model::{BlockSpan, SpanError};
+use block_network::PeerId;
+use tracing::{error, warn};
+
+use super::forward_job::ForwardJob;
+use super::step_job::{self, StepJob};
+use super::{ComputeHandle, Inbox, OpenJob, Work};
+use crate::lease::Lease;
+use crate::request_error::RequestError;
+use crate::scheduler::{Picked, Turn};
+
+/// Panics without a success between them after which the span is taken to be broken for good.
+pub(super) const MAX_PANICS_IN_A_ROW: u32 = 3;
+
+/// Tells every caller when the thread ends, however it ends.
+struct StopOnExit(Arc<Inbox>);
+
+impl Drop for StopOnExit {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// The thread's own state.
+pub(super) struct Worker {
+    span: Box<dyn BlockSpan>,
+    handle: ComputeHandle,
+    panics_in_a_row: u32,
+}
+
+impl Worker {
+    pub(super) fn new(span: Box<dyn BlockSpan>, handle: ComputeHandle) -> Self {
+        Self {
+            span,
+            handle,
+            panics_in_a_row: 0,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self) {
+        let inbox = Arc::clone(&self.handle.inbox);
+        let _guard = StopOnExit(Arc::clone(&inbox));
+        while let Some(work) = inbox.next_work() {
+            match work {
+                Work::Close(caches) => {
+                    for (cache, reservation) in caches {
+                        // A panic here leaves the memory to the span; the bytes return all the same.
+                        self.guarded("close a cache", |span| span.close_cache(cache))
+                            .ok();
+                        drop(reservation);
+                    }
+                }
+                Work::Open(job) => self.open(job),
+                Work::Turn(turn) => match *turn {
+                    Turn::Steps(picked) => self.step(picked),
+                    Turn::Forward(peer, job) => self.forward(peer, job),
+                },
+            }
+        }
+    }
+
+    fn open(&mut self, job: OpenJob) {
+        if job.reply.is_closed() {
+            return;
+        }
+        let opened = self
+            .guarded("open a cache", |span| {
+                span.open_cache(job.blocks, job.batch, job.max_length)
+            })
+            .and_then(|opened| opened.map_err(|error| span_error("open a cache", error)));
+        let lease = opened.map(|cache| Lease::new(cache, job.reservation, self.handle.clone()));
+        // If the caller has gone the lease comes back and its drop closes the cache.
+        drop(job.reply.send(lease));
+    }
+
+    fn step(&mut self, picked: Vec<Picked<PeerId, StepJob>>) {
+        let started = Instant::now();
+        step_job::record_batch(&picked);
+        let outcome = {
+            let parts: Vec<_> = picked
+                .iter()
+                .map(|row| row.prompt.job.part(row.chunk.clone()))
+                .collect();
+            let rows: Vec<_> = parts.iter().map(step_job::Part::row).collect();
+            self.guarded("step", |span| span.step(&rows))
+        };
+        let took = started.elapsed();
+        let mut results = match outcome {
+            Ok(results) => results.into_iter(),
+            Err(error) => {
+                for row in picked {
+                    row.prompt.job.fail(error.clone());
+                }
+                return;
+            }
+        };
+        for Picked {
+            peer,
+            mut prompt,
+            chunk,
+        } in picked
+        {
+            let result = results
+                .next()
+                .unwrap_or_else(|| Err(SpanError::Compute("a row has no result".to_owned())));
+            match result.map_err(|error| span_error("step", error)) {
+                Err(error) => prompt.job.fail(error),
+                Ok(values) => {
+                    let absorbed = prompt.job.absorb(chunk.clone(), values, started, took);
+                    prompt.done = chunk.end;
+                    if let Err(error) = absorbed {
+                        prompt.job.fail(error);
+                    } else if prompt.done < prompt.seq {
+                        self.handle.inbox.lock().scheduler.return_step(peer, prompt);
+                    } else {
+                        prompt.job.finish();
+                    }
+                }
+            }
+        }
+    }
+
+    fn forward(&mut self, peer: PeerId, mut job: ForwardJob) {
+        let started = Instant::now();
+        let outcome = {
+            let slice = job.slice();
+            self.guarded("forward", |span| span.forward(&slice.row()))
+                .and_then(|result| result.map_err(|error| span_error("forward", error)))
+        };
+        let absorbed = outcome.and_then(|values| job.absorb(&values, started, started.elapsed()));
+        match absorbed {
+            Err(error) => job.fail(error),
+            Ok(()) if job.is_done() => job.finish(),
+            Ok(()) => self.handle.inbox.lock().scheduler.return_forward(peer, job),
+        }
+    }
+
+    /// Calls the span; a panic becomes an error and is counted.
+    fn guarded<T>(
+        &mut self,
+        what: &'static str,
+        call: impl FnOnce(&mut dyn BlockSpan) -> T,
+    ) -> Result<T, RequestError> {
+        // A span that panicked is not trusted to be consistent: its sessions end, and repeated panics end readiness.
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(self.span.as_mut())));
+        match outcome {
+            Ok(value) => {
+                self.panics_in_a_row = 0;
+                Ok(value)
+            }
+            Err(panic) => {
+                self.panics_in_a_row += 1;
+                let text = panic_text(panic.as_ref());
+                error!(
+                    what,
+                    panic = text,
+                    in_a_row = self.panics_in_a_row,
+                    "the span panicked"
+                );
+                if self.panics_in_a_row >= MAX_PANICS_IN_A_ROW {
+                    self.handle.inbox.healthy.store(false, Ordering::Relaxed);
+                }
+                Err(RequestError::Internal(format!("{what} panicked: {text}")))
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}
+
+/// A span's error as the caller's or as ours.
+fn span_error(what: &'static str, error: SpanError) -> RequestError {
+    match error {
+        SpanError::Shape { .. } => RequestError::Invalid(error.to_string()),
+        SpanError::CacheFull { .. } => RequestError::TooLong(error.to_string()),
+        SpanError::OutsideSpan { .. } => RequestError::BadBlocks(error.to_string()),
+        SpanError::UnknownCache
+        | SpanError::PositionAhead { .. }
+        | SpanError::OutOfMemory { .. }
+        | SpanError::Compute(_) => {
+            warn!(what, %error, "the span failed");
+            RequestError::Internal(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One step of a session: checked, decoded, computed, packed, answered, pushed on.
+
+use block_protocol::{ExpertRequest, StepMetadata, WireTensor, args};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::record::StageClock;
+use super::{Stay, Step};
+use crate::codec;
+use crate::compute::{Computed, StepInput};
+use crate::metrics::Phase;
+use crate::request_error::RequestError;
+use crate::session::{StepHead, Verdict};
+
+/// A step that has passed every check and is counted as part of the session.
+#[derive(Debug)]
+struct Prepared {
+    input: StepInput,
+    has_prompts: bool,
+    clock: StageClock,
+    /// Memory of its numbers, until the answer is packed.
+    memory: OwnedSemaphorePermit,
+}
+
+impl Stay<'_> {
+    /// Runs and answers one step; a repeated one is dropped.
+    pub(super) async fn take_step(&mut self, step: Step) -> Result<(), RequestError> {
+        let Step {
+            request,
+            metadata,
+            pushed,
+            record,
+        } = step;
+        let prepared = match self.prepare(&request, &metadata).await {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => {
+                record.discard();
+                return Ok(());
+            }
+            // The client sends the same step itself: nobody else's mistake ends its session.
+            Err(error) if pushed => {
+                tracing::debug!(peer = %self.peer, %error, "pushed step ignored");
+                record.end(Err(&error));
+                return Ok(());
+            }
+            Err(error) => {
+                record.end(Err(&error));
+                return Err(error);
+            }
+        };
+        let has_prompts = prepared.has_prompts;
+        match self.perform(prepared).await {
+            Ok((output, sent_bytes)) => {
+                record.end(Ok(sent_bytes));
+                if !has_prompts {
+                    self.context.pusher.push(&metadata, output, request.tensors);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                record.end(Err(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks and decodes a step, then counts it as part of the session; `None` if it was here before. After an
+    /// error the session is as if the step had not come.
+    async fn prepare(
+        &mut self,
+        request: &ExpertRequest,
+        metadata: &StepMetadata,
+    ) -> Result<Option<Prepared>, RequestError> {
+        let step_id = metadata.step_id.as_deref();
+        if self.session.has_seen(step_id) {
+            return Ok(None);
+        }
+        let mut arguments = args::resolve(self.args.as_ref(), request.tensors.clone())?.into_iter();
+        let mut argument = || arguments.next().flatten();
+        let (hidden_states, prompts, reorder) = (argument(), argument(), argument());
+        let tensors = self
+            .context
+            .check_tensors(hidden_states, prompts, self.blocks.len())?;
+        let shape = tensors.shape;
+        let [batch, seq, _] = shape;
+        let memory = self.context.activations.take(tensors.activation_bytes());
+        let memory = self.inputs.meanwhile(memory).await?;
+        let phase = if seq > 1 {
+            Phase::Prefill
+        } else {
+            Phase::Decode
+        };
+        let mut clock = StageClock::start(phase);
+        let (hidden_states, prompts) = tensors.decode().await?;
+        let reorder = reorder
+            .filter(|tensor| !tensor.is_dummy())
+            .map(|tensor| codec::decode_reorder_indices(&tensor, batch))
+            .transpose()?;
+        clock.deserialized();
+        let head = StepHead {
+            step_id,
+            batch,
+            seq,
+            start_from_position: metadata.start_from_position,
+        };
+        let position = match self.session.on_step(head, Instant::now().into_std())? {
+            Verdict::Run { position } => position,
+            Verdict::Duplicate => return Ok(None),
+        };
+        Ok(Some(Prepared {
+            has_prompts: prompts.is_some(),
+            input: StepInput {
+                blocks: self.blocks.clone(),
+                position,
+                hidden_states,
+                shape,
+                prompts,
+                reorder,
+            },
+            clock,
+            memory,
+        }))
+    }
+
+    /// Computes a step, packs the answer and sends it. Returns the packed output and the bytes sent.
+    async fn perform(&mut self, prepared: Prepared) -> Result<(WireTensor, usize), RequestError> {
+        let Prepared {
+            input,
+            mut clock,
+            memory,
+            ..
+        } = prepared;
+        let shape = input.shape;
+        let computed = if shape.contains(&0) && input.reorder.is_none() {
+            // Nothing to run: a probe of the cache, perhaps with a rollback, which the next step carries out.
+            Computed::nothing()
+        } else {
+            let end = Instant::from_std(self.session.end_of_life());
+            let work = self.context.compute.step(&self.lease, self.peer, input);
+            let too_old = self.too_old();
+            let work = async { timeout_at(end, work).await.unwrap_or(Err(too_old)) };
+            self.inputs.meanwhile(work).await?
+        };
+        clock.computed(&computed);
+        let dtype = self.context.config.schema_dtype;
+        let output =
+            codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
+        let body = codec::encode_answer(output.clone()).await?;
+        clock.serialized();
+        drop(memory);
+        let sent_bytes = body.len();
+        self.inputs
+            .send(body, self.context.config.request_timeout)
+            .await?;
+        let tokens = shape[0] * shape[1];
+        clock.finish(tokens);
+        self.record.add_tokens(tokens);
+        self.session.on_answered(Instant::now().into_std());
+        Ok((output, sent_bytes))
+    }
+}

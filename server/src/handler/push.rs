@@ -1,0 +1,172 @@
+//! `rpc_push` in both directions: a step handed over by the server before us, and our output handed to the next one.
+//!
+//! In: the step goes to the inbox of its session and the caller is answered at once; what the session makes of it is
+//! not the pusher's business. A session that is not here is ignored, as in the reference.
+//!
+//! Out: after the answer, never before. Bounded in number; what cannot be pushed is counted and logged only, since the
+//! client sends the same step to the next server itself. The [`Pusher`] owns its tasks.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use block_network::{Node, PeerId, UnaryCall};
+use block_protocol::limits::MAX_BLOCKS_IN_CHAIN;
+use block_protocol::{BlockChain, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::record::Record;
+use super::{Context, log_refusal};
+use crate::codec;
+use crate::metrics::{self, Method, PushOutcome};
+use crate::request_error::RequestError;
+use crate::session_table::{Delivery, PUSH_INBOX_STEPS};
+
+/// Pushes under way from this server, at most 4 MiB each; more are left to the client.
+const MAX_PUSHES: usize = 64;
+
+/// A push that takes longer is useless: the client's own copy has arrived by then.
+const MAX_PUSH_TIME: Duration = Duration::from_secs(30);
+
+/// Takes one pushed step.
+pub(super) async fn serve(context: Arc<Context>, call: UnaryCall) {
+    let record = Record::begin(Method::Push, call.body.len());
+    let outcome = deliver(&context, call.body.clone());
+    record.end(outcome.as_ref().map(|()| 0));
+    if let Err(error) = &outcome {
+        log_refusal(Method::Push, call.peer, error);
+    }
+    call.respond(
+        outcome
+            .map(|()| Bytes::new())
+            .map_err(|error| error.peer_text()),
+    );
+}
+
+fn deliver(context: &Context, body: Bytes) -> Result<(), RequestError> {
+    let request = ExpertRequest::decode(body)?;
+    let metadata = StepMetadata::decode(&request.metadata)?;
+    let (Some(session_id), Some(_)) = (&metadata.session_id, &metadata.step_id) else {
+        // Without an identity the step could run twice: here and when the client's own copy comes.
+        return Err(RequestError::Invalid(
+            "a pushed step needs session_id and step_id".to_owned(),
+        ));
+    };
+    match context.sessions.deliver(session_id, request) {
+        Delivery::Taken | Delivery::Unknown => Ok(()),
+        Delivery::Full => Err(RequestError::Overloaded {
+            what: "too many pushed steps wait for this session",
+            limit: Some(PUSH_INBOX_STEPS),
+        }),
+    }
+}
+
+/// Hands outputs to next servers.
+#[derive(Debug)]
+pub(crate) struct Pusher {
+    node: Node,
+    dht_prefix: String,
+    timeout: Duration,
+    places: Arc<Semaphore>,
+    running: Mutex<JoinSet<()>>,
+}
+
+impl Pusher {
+    /// A pusher for outputs of the model announced as `dht_prefix`.
+    pub(crate) fn new(node: Node, dht_prefix: String, request_timeout: Duration) -> Self {
+        Self {
+            node,
+            dht_prefix,
+            timeout: request_timeout.min(MAX_PUSH_TIME),
+            places: Arc::new(Semaphore::new(MAX_PUSHES)),
+            running: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    /// Pushes a step's output on, if its route goes on; `tensors` are the step's own, of which the first is replaced.
+    /// Returns at once.
+    pub(super) fn push(
+        &self,
+        metadata: &StepMetadata,
+        output: WireTensor,
+        mut tensors: Vec<WireTensor>,
+    ) {
+        let Some((next, metadata)) = metadata.for_push() else {
+            return;
+        };
+        if next.span.len() > MAX_BLOCKS_IN_CHAIN {
+            metrics::record_push(PushOutcome::Error);
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::debug!(
+                limit = MAX_PUSHES,
+                "too many pushes under way, one left to the client"
+            );
+            metrics::record_push(PushOutcome::Error);
+            return;
+        };
+        if let Some(first) = tensors.first_mut() {
+            *first = output;
+        }
+        let request = ExpertRequest {
+            uid: BlockChain {
+                prefix: self.dht_prefix.clone(),
+                span: next.span,
+            }
+            .to_string(),
+            tensors,
+            metadata: metadata.encode().into(),
+        };
+        let node = self.node.clone();
+        let timeout = self.timeout;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(async move {
+            let outcome = send(&node, &next, request, timeout).await;
+            if let Err(reason) = &outcome {
+                let peer = next.peer_id.as_str();
+                tracing::debug!(peer, reason, "push failed, the client's own copy will do");
+            }
+            metrics::record_push(match outcome {
+                Ok(()) => PushOutcome::Ok,
+                Err(_) => PushOutcome::Error,
+            });
+            drop(place);
+        });
+    }
+
+    /// Waits for the pushes under way. Dropping it changes nothing.
+    pub(crate) async fn idle(&self) {
+        let all = u32::try_from(MAX_PUSHES).unwrap_or(u32::MAX);
+        // An error means that the semaphore is closed, which nobody does.
+        self.places.acquire_many(all).await.ok();
+    }
+}
+
+async fn send(
+    node: &Node,
+    next: &NextServer,
+    request: ExpertRequest,
+    timeout: Duration,
+) -> Result<(), String> {
+    let peer = PeerId::from_str(&next.peer_id).map_err(|error| error.to_string())?;
+    let size_bytes = request
+        .tensors
+        .iter()
+        .map(|tensor| tensor.buffer.len())
+        .sum();
+    let body = codec::off_thread_if_large(size_bytes, move || {
+        request
+            .encode()
+            .map_err(|error| RequestError::Internal(error.to_string()))
+    })
+    .await
+    .map_err(|error| error.to_string())?;
+    node.call(peer, Rpc::Push.name(), body, timeout)
+        .await
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
