@@ -1,2 +1,95 @@
-//! `block-server`: flags to configuration to `block_server::run`.
-fn main() {}
+//! `block-server`: flags to configuration to `block_server::run`; exit codes.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use block_server::cli::{self, ParseError, Parsed, Task};
+use block_server::{Config, Exit, Failure, Folders, LogOptions, logging, shutdown};
+
+/// How long threads that cannot be interrupted (a load, a download) may delay the end.
+const RUNTIME_CLOSE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(error) => {
+            let failure = error.downcast::<Failure>().unwrap_or_else(|error| {
+                Failure::new(Exit::Software, "internal error").caused_by(error.as_ref())
+            });
+            // Nobody is left to tell if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            ExitCode::from(failure.exit().code())
+        }
+    }
+}
+
+fn start() -> anyhow::Result<ExitCode> {
+    let folders = Folders::of_user()?;
+    let parsed = match cli::parse(std::env::args_os(), &folders) {
+        Ok(parsed) => parsed,
+        Err(ParseError::Failure(failure)) => return Err(failure.into()),
+        Err(ParseError::Clap(error)) => {
+            // Help goes to stdout with code 0, a wrong flag to stderr with code 2.
+            error.print().context("cannot write the help text")?;
+            return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
+        }
+    };
+    if let Some(Task::Status(flags)) = &parsed.cli.task {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let text = runtime.block_on(block_server::status(flags))?;
+        print_line(&text);
+        return Ok(ExitCode::SUCCESS);
+    }
+    serve(parsed, &folders)
+}
+
+fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
+    let look = logging::install(LogOptions::from_cli(&parsed.cli))?;
+    if !parsed.ignored.is_empty() {
+        tracing::warn!(
+            flags = parsed.ignored.join(", "),
+            "flags of Petals that mean nothing here are ignored"
+        );
+    }
+    if let Some(file) = &parsed.config_file {
+        tracing::info!(file = %file.display(), "configuration file read");
+    }
+    let config = Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let shutdown = shutdown::on_signals()?;
+        block_server::run(config, look, shutdown, |address| {
+            print_line(&format!("READY {address}"))
+        })
+        .await
+    });
+    runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
+    result?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each peer connection is an open file; systems often start processes with 1,024.
+fn raise_file_limit() {
+    const WANTED: u64 = 65_536;
+    const ENOUGH: u64 = 4_096;
+    match rlimit::increase_nofile_limit(WANTED) {
+        Ok(limit) if limit >= ENOUGH => {}
+        Ok(limit) => tracing::warn!(
+            limit,
+            "few open files are allowed; raise LimitNOFILE or ulimit -n"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
+}
+
+/// The only writer to stdout. Whoever closed it does not want the line.
+fn print_line(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}

@@ -1,0 +1,193 @@
+//! The table of flags, Petals' command lines, and the layers.
+
+use std::fs;
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn parsed_in(root: &Path, line: &str) -> Result<Parsed, ParseError> {
+    let args = std::iter::once("block-server")
+        .chain(line.split_whitespace())
+        .map(OsString::from);
+    parse(args, &Folders::under(root))
+}
+
+fn parsed(line: &str) -> Parsed {
+    let root = tempfile::tempdir().unwrap();
+    parsed_in(root.path(), line).unwrap_or_else(|error| panic!("{line}: {error:?}"))
+}
+
+#[test]
+fn clap_finds_no_contradiction() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn each_flag_has_variable_help_and_default() {
+    for arg in Cli::command().get_arguments() {
+        let Some(long) = arg
+            .get_long()
+            .filter(|long| !matches!(*long, "help" | "version"))
+        else {
+            continue;
+        };
+        let variable = format!("BLOCK_SERVER_{}", long.to_uppercase().replace('-', "_"));
+        assert_eq!(
+            arg.get_env().and_then(|env| env.to_str()),
+            Some(variable.as_str()),
+            "--{long}"
+        );
+        let help = arg
+            .get_long_help()
+            .or_else(|| arg.get_help())
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(help.len() > 10, "--{long} has no help");
+        let is_switch = matches!(arg.get_action(), clap::ArgAction::SetTrue);
+        let has_default = !arg.get_default_values().is_empty() || help.contains("[default: ");
+        assert!(is_switch || has_default, "--{long} says no default");
+        assert!(arg.get_help_heading().is_some(), "--{long} is in no group");
+    }
+}
+
+#[test]
+fn each_flag_is_a_file_key() {
+    // `--config` is where the file is named; every other flag can stand in it.
+    let command = Cli::command();
+    let root = tempfile::tempdir().unwrap();
+    for arg in command.get_arguments() {
+        let Some(long) = arg
+            .get_long()
+            .filter(|long| !matches!(*long, "help" | "version" | "config"))
+        else {
+            continue;
+        };
+        let value = match arg.get_action() {
+            clap::ArgAction::SetTrue => "true",
+            clap::ArgAction::Count => "1",
+            clap::ArgAction::Append => "[\"x\"]",
+            _ => "\"x\"",
+        };
+        let path = root.path().join("one.toml");
+        fs::write(&path, format!("{long} = {value}\n")).unwrap();
+        let entries =
+            config_file::read(&path, &command).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(entries[0].id, arg.get_id().as_str());
+    }
+}
+
+#[test]
+fn command_lines_of_petals_parse() {
+    for line in [
+        "petals-team/StableBeluga2",
+        "meta-llama/Meta-Llama-3.1-405B-Instruct --public_name YOUR_NAME --token abc",
+        "--converted_model_name_or_path bigscience/bloom-petals --num_blocks 12 --port 31330 --public_ip 1.2.3.4",
+        "bigscience/bloom --new_swarm --identity_path bootstrap1.id --host_maddrs /ip4/0.0.0.0/tcp/31337 /ip6/::/tcp/31337",
+        "model --initial_peers /ip4/1.2.3.4/tcp/31337/p2p/XX /ip4/1.2.3.5/tcp/31337/p2p/YY --torch_dtype float16",
+        "model --block_indices 0:20 --inference_max_length 4096 --attn_cache_tokens 65536 --throughput eval",
+        "model --block_indices=0:20 --no_auto_relay --num_handlers 8 --prefetch_batches 2 --sender_threads 2",
+        "model --quant_type none --compression FLOAT16 --max_batch_size 2048 --min_batch_size 1 --balance_quality 0.5",
+        "model --max_alloc_timeout 600 --request_timeout 180 --session_timeout 1800 --step_timeout 300 --update_period 60 --expiration 120",
+        "model --announce_maddrs /ip4/1.2.3.4/tcp/31330 --skip_reachability_check --use_auth_token --increase_file_limit 4096",
+        "model --throughput 10 --device cpu --revision main --cache_dir /tmp/x --daemon_startup_timeout 60 --stats_report_interval 60",
+        "model --throughput dry_run --dht_prefix tiny-hf --max_chunk_size_bytes 268435456 --mean_balance_check_period 60",
+    ] {
+        parsed(line);
+    }
+}
+
+#[test]
+fn a_list_takes_words_commas_and_repeated_flags() {
+    let peers = parsed("m --initial_peers a b,c --initial-peers d")
+        .cli
+        .swarm
+        .initial_peers;
+    assert_eq!(peers, ["a", "b", "c", "d"]);
+    assert!(
+        parsed("m --initial_peers --port 0")
+            .cli
+            .swarm
+            .initial_peers
+            .is_empty()
+    );
+}
+
+#[test]
+fn the_file_is_below_the_flags() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("server.toml");
+    fs::write(
+        &file,
+        "model = \"from-file\"\nport = 7\ninitial-peers = [\"a\", \"b\"]\n[limits]\nmax-sessions = 3\n[log]\nlevel = \"warn\"\n",
+    )
+    .unwrap();
+    let file = file.display();
+    let from_file = parsed_in(root.path(), &format!("--config {file}"))
+        .unwrap()
+        .cli;
+    assert_eq!(from_file.model.model.as_deref(), Some("from-file"));
+    assert_eq!(
+        (from_file.network.port, from_file.limits.max_sessions),
+        (7, 3)
+    );
+    assert_eq!(from_file.swarm.initial_peers, ["a", "b"]);
+    assert_eq!(from_file.operate.log_level, tracing::Level::WARN);
+
+    let over = parsed_in(
+        root.path(),
+        &format!("given -c {file} --port 8 --initial-peers z"),
+    )
+    .unwrap()
+    .cli;
+    assert_eq!(over.model.positional_model.as_deref(), Some("given"));
+    assert_eq!(
+        over.model.model, None,
+        "a positional model replaces the file's"
+    );
+    assert_eq!((over.network.port, over.limits.max_sessions), (8, 3));
+    assert_eq!(
+        over.swarm.initial_peers,
+        ["z"],
+        "a list is replaced, not extended"
+    );
+}
+
+#[test]
+fn the_users_own_file_is_read_if_it_exists() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(parsed_in(root.path(), "m").unwrap().config_file, None);
+    fs::create_dir(root.path().join("config")).unwrap();
+    fs::write(root.path().join("config").join("config.toml"), "port = 9\n").unwrap();
+    let found = parsed_in(root.path(), "m").unwrap();
+    assert_eq!(found.cli.network.port, 9);
+    assert!(found.config_file.is_some());
+}
+
+#[test]
+fn a_wrong_value_in_the_file_is_the_files_fault() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("server.toml");
+    fs::write(&file, "model = \"m\"\nport = 70000\n").unwrap();
+    let error = parsed_in(root.path(), &format!("-c {}", file.display())).unwrap_err();
+    let ParseError::Failure(failure) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(failure.exit().code(), 78);
+    let text = failure.to_string();
+    assert!(
+        text.contains("server.toml:2: key port has a wrong value"),
+        "{text}"
+    );
+    assert!(text.contains("70000"), "{text}");
+}
+
+#[test]
+fn status_has_its_own_flags() {
+    let cli = parsed("status --json --admin_listen 127.0.0.1:9").cli;
+    let Some(Task::Status(flags)) = cli.task else {
+        panic!("status")
+    };
+    assert!(flags.json);
+    assert_eq!(flags.admin_listen, "127.0.0.1:9");
+}

@@ -1,0 +1,421 @@
+//! The validated configuration: what `run` may rely on without looking again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use block_model::SpanDType;
+use block_network::Multiaddr;
+use block_protocol::Compression;
+
+use crate::addresses::{self, Announce};
+use crate::cli::{Blocks, Cli, LimitFlags, LogFormat, Throughput};
+use crate::error_report::{Exit, Failure};
+use crate::folders::Folders;
+use crate::secret::Secret;
+
+/// Everything a server needs to know before it starts; made by [`Config::from_cli`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which model, and which part of it.
+    pub model: ModelChoice,
+    /// Which swarm.
+    pub swarm: SwarmChoice,
+    /// Key prefix in the DHT; `None` derives it from the model.
+    pub dht_prefix: Option<String>,
+    /// Shown on monitors.
+    pub public_name: Option<String>,
+    /// Key file.
+    pub identity: PathBuf,
+    /// Time between two announcements.
+    pub update_period: Duration,
+    /// How long an announcement lives.
+    pub expiration: Duration,
+    /// Multiaddrs to listen on.
+    pub listen: Vec<Multiaddr>,
+    /// Whether `listen` follows from the port alone, so that a missing IPv6 is no error.
+    pub listen_is_default: bool,
+    /// Multiaddrs to announce.
+    pub announce: Announce,
+    /// Longest wait for a first peer to join through.
+    pub join_timeout: Duration,
+    /// Ask others whether they can reach this server.
+    pub check_reachability: bool,
+    /// Bounds on sessions, memory and time.
+    pub limits: Limits,
+    /// Where the announced throughput comes from.
+    pub throughput: Throughput,
+    /// Assumed network speed, Mbit/s.
+    pub network_mbps: f64,
+    /// Packing of replies when the client does not say.
+    pub compression: Compression,
+    /// Where hub files come from.
+    pub hub: HubAccess,
+    /// Admin port.
+    pub admin: Admin,
+    /// File with figures of earlier throughput measurements.
+    pub throughput_file: PathBuf,
+    /// Print the plan and end.
+    pub dry_run: bool,
+}
+
+/// Which model, and which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// Hub name or folder, as given.
+    pub name: String,
+    /// Whether `name` is a folder of this machine.
+    pub is_local: bool,
+    /// Branch, tag or commit on the hub.
+    pub revision: String,
+    /// Blocks asked for.
+    pub blocks: Blocks,
+    /// Dtype of the blocks; `None` = Petals' automatic choice.
+    pub dtype: Option<SpanDType>,
+}
+
+/// Which swarm is joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SwarmChoice {
+    /// A new private one; others join through this server.
+    New,
+    /// An existing private one, through these peers.
+    Join(Vec<Multiaddr>),
+    /// The public Petals swarm, through its bootstrap peers.
+    Public(Vec<Multiaddr>),
+}
+
+impl SwarmChoice {
+    /// Peers to join through; empty for a new swarm.
+    pub fn initial_peers(&self) -> &[Multiaddr] {
+        match self {
+            Self::New => &[],
+            Self::Join(peers) | Self::Public(peers) => peers,
+        }
+    }
+}
+
+/// Bounds on sessions, memory and time. Token counts that are `None` follow the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// KV cache, tokens for each block.
+    pub attn_cache_tokens: Option<u64>,
+    /// Longest session, tokens.
+    pub inference_max_length: Option<u64>,
+    /// Most tokens of one request.
+    pub max_batch_size: Option<u64>,
+    /// Open sessions.
+    pub max_sessions: usize,
+    /// Open sessions of one peer.
+    pub max_sessions_per_peer: usize,
+    /// Cap on the wait for cache memory.
+    pub max_alloc_timeout: Duration,
+    /// Longest forward request or push.
+    pub request_timeout: Duration,
+    /// Longest life of a session.
+    pub session_timeout: Duration,
+    /// Longest wait for the next step.
+    pub step_timeout: Duration,
+    /// Longest wait for running steps on stop.
+    pub drain_timeout: Duration,
+}
+
+/// How the hub is used.
+#[derive(Debug, Clone, Default)]
+pub struct HubAccess {
+    /// No call leaves this machine.
+    pub offline: bool,
+    /// Token for gated models; `None` leaves it to the hub's own variables and files.
+    pub token: Option<Secret>,
+    /// Cache folder; `None` = the one shared with Python tools.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// The admin port.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens; `None` = off.
+    pub listen: Option<SocketAddr>,
+    /// Token it asks for.
+    pub token: Option<Secret>,
+}
+
+/// How log lines are written; needed before everything else.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    /// Level of our own crates.
+    pub level: tracing::Level,
+    /// Level of the libraries.
+    pub library_level: tracing::Level,
+    /// Look of the lines.
+    pub format: LogFormat,
+    /// No start lines.
+    pub quiet: bool,
+}
+
+impl LogOptions {
+    /// Log options of a command line: `-v` raises and `-q` lowers `--log-level`.
+    pub fn from_cli(cli: &Cli) -> Self {
+        use tracing::Level;
+        let operate = &cli.operate;
+        let (level, library_level) = match (operate.quiet, operate.verbose) {
+            (true, _) => (Level::WARN, Level::WARN),
+            (false, 0) => (operate.log_level, operate.log_level.min(Level::WARN)),
+            (false, 1) => (operate.log_level.max(Level::DEBUG), Level::INFO),
+            (false, _) => (Level::TRACE, Level::DEBUG),
+        };
+        Self {
+            level,
+            library_level,
+            format: operate.log_format,
+            quiet: operate.quiet,
+        }
+    }
+}
+
+impl Config {
+    /// Checks what one flag alone cannot know.
+    ///
+    /// `variable` reads an environment variable of the hub (`HF_HUB_OFFLINE`).
+    ///
+    /// # Errors
+    /// One sentence that names the flag and what it accepts (exit 2), a missing
+    /// model folder (66), or an unreadable token file (77 or 66).
+    pub fn from_cli(
+        cli: Cli,
+        folders: &Folders,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let model = model_choice(&cli)?;
+        refuse_unbuilt(&cli)?;
+        let swarm = swarm_choice(&cli)?;
+        if let Some(prefix) = &cli.model.dht_prefix {
+            check_prefix(prefix)?;
+        }
+        let listen = addresses::listen(&cli.network)?;
+        let announce = addresses::announce(&cli.network)?;
+        let update_period = cli.swarm.update_period;
+        let expiration = expiration(update_period, cli.swarm.expiration)?;
+        if !(cli.speed.network_mbps.is_finite() && cli.speed.network_mbps > 0.0) {
+            return Err(Failure::usage("--network-mbps accepts a number above 0"));
+        }
+        let lone = matches!(swarm, SwarmChoice::New);
+        Ok(Self {
+            model,
+            dht_prefix: cli.model.dht_prefix.clone(),
+            public_name: cli.swarm.public_name.clone(),
+            identity: cli
+                .swarm
+                .identity
+                .clone()
+                .unwrap_or_else(|| folders.default_identity_file()),
+            update_period,
+            expiration,
+            listen_is_default: cli.network.listen_maddr.is_empty(),
+            listen,
+            announce,
+            join_timeout: cli.swarm.join_timeout,
+            check_reachability: !cli.network.skip_reachability_check && !lone,
+            swarm,
+            limits: limits(&cli.limits),
+            throughput: cli.speed.throughput,
+            network_mbps: cli.speed.network_mbps,
+            compression: cli.speed.compression.0,
+            hub: hub_access(&cli, variable)?,
+            admin: admin(&cli)?,
+            throughput_file: folders.throughput_file(),
+            dry_run: cli.operate.dry_run,
+        })
+    }
+}
+
+fn model_choice(cli: &Cli) -> Result<ModelChoice, Failure> {
+    // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
+    let name = cli
+        .model
+        .positional_model
+        .as_ref()
+        .or(cli.model.model.as_ref());
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Err(Failure::usage("no model given")
+            .hint("block-server --model M --blocks 0:20, with a hub name or a local folder as M"));
+    };
+    let is_local = Path::new(name).is_dir();
+    if !is_local && looks_like_a_folder(name) {
+        return Err(Failure::new(Exit::NoInput, format!("there is no folder {name}"))
+            .hint("a local model is a folder with config.json and .safetensors files; a hub model is ORG/NAME"));
+    }
+    let blocks = match (&cli.model.blocks, is_local) {
+        (Some(blocks), _) => blocks.clone(),
+        (None, true) => Blocks::All,
+        (None, false) => {
+            return Err(Failure::usage(
+                "--blocks is needed for a hub model, as it decides how much is downloaded",
+            )
+            .hint(
+                "--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block",
+            ));
+        }
+    };
+    let dtype = match cli.model.dtype.as_str() {
+        "auto" => None,
+        name => Some(SpanDType::parse(name).ok_or_else(|| {
+            Failure::usage(format!(
+                "--dtype accepts auto, bf16, f16 or f32, got {name}"
+            ))
+            .hint("Petals' names float32, bfloat16 and float16 are accepted too")
+        })?),
+    };
+    Ok(ModelChoice {
+        name: if is_local {
+            name.clone()
+        } else {
+            hub_name(name)
+        },
+        is_local,
+        revision: cli.model.revision.clone(),
+        blocks,
+        dtype,
+    })
+}
+
+/// Petals once kept converted copies under `bigscience/X-petals`; it rewrites the name too.
+fn hub_name(name: &str) -> String {
+    match name.strip_suffix("-petals") {
+        Some(original) if name.starts_with("bigscience/") => original.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// A hub name is `NAME` or `ORG/NAME`.
+fn looks_like_a_folder(name: &str) -> bool {
+    name.starts_with(['/', '.', '~', '\\']) || name.matches('/').count() > 1
+}
+
+fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
+    if !cli.model.quant.eq_ignore_ascii_case("none") {
+        return Err(Failure::usage(format!(
+            "--quant {} is not in this version",
+            cli.model.quant
+        ))
+        .hint("leave the flag out; fewer --blocks need less memory"));
+    }
+    if !matches!(cli.model.device.as_str(), "auto" | "cpu") {
+        return Err(
+            Failure::new(Exit::Unavailable, format!("no device {}", cli.model.device))
+                .cause("this build computes on: cpu")
+                .hint("--device cpu"),
+        );
+    }
+    Ok(())
+}
+
+fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
+    let given = addresses::initial_peers(&cli.swarm.initial_peers)?;
+    match (
+        cli.swarm.public_swarm,
+        cli.swarm.new_swarm,
+        given.is_empty(),
+    ) {
+        (true, false, true) => Ok(SwarmChoice::Public(addresses::public_swarm())),
+        (false, false, false) => Ok(SwarmChoice::Join(given)),
+        (false, _, true) => Ok(SwarmChoice::New),
+        _ => Err(Failure::usage(
+            "--initial-peers, --new-swarm and --public-swarm exclude each other",
+        )
+        .hint("keep the one that names the swarm you mean")),
+    }
+}
+
+fn check_prefix(prefix: &str) -> Result<(), Failure> {
+    block_protocol::uid::validate_prefix(prefix).map_err(|error| {
+        Failure::usage(format!("--dht-prefix {prefix:?} cannot be used")).caused_by(&error)
+    })
+}
+
+/// Petals' rule: two periods, at least 3 s.
+fn expiration(update_period: Duration, given: Option<Duration>) -> Result<Duration, Failure> {
+    let expiration = given.unwrap_or_else(|| (update_period * 2).max(MIN_EXPIRATION));
+    if expiration <= update_period {
+        return Err(Failure::usage(format!(
+            "--expiration accepts more than the update period, which is {} s",
+            update_period.as_secs_f64()
+        ))
+        .cause("the announcement would lapse before the next one"));
+    }
+    Ok(expiration)
+}
+
+fn limits(flags: &LimitFlags) -> Limits {
+    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Limits {
+        attn_cache_tokens: flags.attn_cache_tokens,
+        inference_max_length: flags.inference_max_length,
+        max_batch_size: flags.max_batch_size,
+        max_sessions: count(flags.max_sessions),
+        max_sessions_per_peer: count(flags.max_sessions_per_peer),
+        max_alloc_timeout: flags.max_alloc_timeout,
+        request_timeout: flags.request_timeout,
+        session_timeout: flags.session_timeout,
+        step_timeout: flags.step_timeout,
+        drain_timeout: flags.drain_timeout,
+    }
+}
+
+fn hub_access(cli: &Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<HubAccess, Failure> {
+    let offline =
+        cli.files.offline || variable("HF_HUB_OFFLINE").is_some_and(|value| is_on(&value));
+    let token = match (&cli.files.token, &cli.files.token_file) {
+        (Some(token), _) => Some(Secret::new(token.clone())),
+        (None, Some(file)) => Some(Secret::read("--token-file", file)?),
+        (None, None) => None,
+    };
+    Ok(HubAccess {
+        offline,
+        token,
+        cache_dir: cli.files.cache_dir.clone(),
+    })
+}
+
+/// The hub's own rule for switches in the environment.
+fn is_on(value: &str) -> bool {
+    ["1", "on", "yes", "true"]
+        .iter()
+        .any(|on| value.eq_ignore_ascii_case(on))
+}
+
+fn admin(cli: &Cli) -> Result<Admin, Failure> {
+    let token = match &cli.operate.admin_token_file {
+        Some(file) => Some(Secret::read("--admin-token-file", file)?),
+        None => None,
+    };
+    let text = cli.operate.admin_listen.as_str();
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(Admin {
+            listen: None,
+            token,
+        });
+    }
+    let listen: SocketAddr = text.parse().map_err(|_| {
+        Failure::usage(format!(
+            "--admin-listen accepts an address with a port, or off; got {text:?}"
+        ))
+        .hint("--admin-listen 127.0.0.1:31331")
+    })?;
+    if !listen.ip().is_loopback() && token.is_none() {
+        return Err(Failure::usage(format!(
+            "--admin-listen {listen} would be open to other machines"
+        ))
+        .hint("name a file with a token in --admin-token-file, or listen on 127.0.0.1"));
+    }
+    Ok(Admin {
+        listen: Some(listen),
+        token,
+    })
+}
+
+/// Shortest life of an announcement by Petals' rule.
+const MIN_EXPIRATION: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! What this server will hold: blocks, dtype, prefix, sizes. Pure.
+
+use std::ops::Range;
+use std::path::Path;
+
+use block_model::{Family, ModelConfig, SpanDType};
+use block_protocol::dht_prefix::{PrefixRule, default_prefix};
+
+use crate::amounts::bytes;
+use crate::cli::Blocks;
+use crate::config::Config;
+use crate::error_report::{Exit, Failure};
+
+/// Everything that follows from the configuration and the model's own description.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    /// Served blocks, half open.
+    pub(crate) blocks: Range<usize>,
+    /// Blocks of the whole model.
+    pub(crate) num_blocks: usize,
+    /// Type of the hidden states between blocks.
+    pub(crate) dtype: SpanDType,
+    /// Key prefix in the DHT.
+    pub(crate) prefix: String,
+    /// Whether the prefix was derived from the model's name.
+    pub(crate) prefix_is_derived: bool,
+    /// KV cache, tokens for each block.
+    pub(crate) attn_cache_tokens: usize,
+    /// Longest session, tokens.
+    pub(crate) inference_max_length: usize,
+    /// Most tokens of one request.
+    pub(crate) max_batch_tokens: usize,
+    /// Memory of the weights as held, estimated from the configuration.
+    pub(crate) weight_bytes: u64,
+    /// Memory of the KV cache when it is full.
+    pub(crate) cache_bytes: u64,
+}
+
+impl Plan {
+    /// Resolves what the operator left open.
+    ///
+    /// # Errors
+    /// Blocks outside the model, or no default prefix (exit 2).
+    pub(crate) fn new(config: &Config, model: &ModelConfig) -> Result<Self, Failure> {
+        let blocks = resolve_blocks(&config.model.blocks, model.num_blocks)?;
+        let (prefix, prefix_is_derived) = match &config.dht_prefix {
+            Some(prefix) => (prefix.clone(), false),
+            None => (prefix_of_model(config, model.family)?, true),
+        };
+        let is_grouped = model.kv_heads < model.heads;
+        let either = |given: Option<u64>, grouped: u64, plain: u64| {
+            let tokens = given.unwrap_or(if is_grouped { grouped } else { plain });
+            usize::try_from(tokens).unwrap_or(usize::MAX)
+        };
+        let attn_cache_tokens = either(
+            config.limits.attn_cache_tokens,
+            GROUPED_CACHE_TOKENS,
+            PLAIN_CACHE_TOKENS,
+        );
+        let count = blocks.len() as u64;
+        Ok(Self {
+            num_blocks: model.num_blocks,
+            dtype: config
+                .model
+                .dtype
+                .unwrap_or_else(|| automatic_dtype(model.dtype)),
+            prefix,
+            prefix_is_derived,
+            attn_cache_tokens,
+            inference_max_length: either(
+                config.limits.inference_max_length,
+                GROUPED_LENGTH,
+                PLAIN_LENGTH,
+            ),
+            max_batch_tokens: either(config.limits.max_batch_size, GROUPED_LENGTH, PLAIN_LENGTH),
+            weight_bytes: block_parameters(model)
+                .saturating_mul(COMPUTE_BYTES)
+                .saturating_mul(count),
+            cache_bytes: kv_bytes_per_token(model)
+                .saturating_mul(attn_cache_tokens as u64)
+                .saturating_mul(count),
+            blocks,
+        })
+    }
+
+    /// Refuses a plan that the machine's memory cannot hold; `available` in bytes.
+    ///
+    /// # Errors
+    /// Exit 69, with the number of blocks and the cache that would fit.
+    pub(crate) fn check_memory(&self, available: u64) -> Result<(), Failure> {
+        let needed = self.weight_bytes.saturating_add(self.cache_bytes);
+        if needed <= available {
+            return Ok(());
+        }
+        let count = self.blocks.len() as u64;
+        let fitting_blocks = available / (needed / count).max(1);
+        let cache_per_token = (self.cache_bytes / self.attn_cache_tokens.max(1) as u64).max(1);
+        let fitting_tokens = available.saturating_sub(self.weight_bytes) / cache_per_token;
+        let mut levers = Vec::new();
+        if fitting_blocks > 0 {
+            let end = self.blocks.start as u64 + fitting_blocks;
+            levers.push(format!("--blocks {}:{end}", self.blocks.start));
+        }
+        if fitting_tokens > 0 {
+            levers.push(format!("--attn-cache-tokens {fitting_tokens}"));
+        }
+        if levers.is_empty() {
+            levers.push("a machine with more memory, as one block does not fit".to_owned());
+        }
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!(
+                "blocks {}:{} do not fit in memory",
+                self.blocks.start, self.blocks.end
+            ),
+        )
+        .cause(format!(
+            "weights need {}, the KV cache {}; {} are available",
+            bytes(self.weight_bytes),
+            bytes(self.cache_bytes),
+            bytes(available)
+        ))
+        .hint(levers.join(", or ")))
+    }
+}
+
+fn resolve_blocks(asked: &Blocks, num_blocks: usize) -> Result<Range<usize>, Failure> {
+    let range = match asked {
+        Blocks::All => 0..num_blocks,
+        // Petals caps a count at the model's depth, but a range is meant literally.
+        Blocks::Count(count) => 0..(*count).min(num_blocks),
+        Blocks::Range(range) => range.clone(),
+    };
+    if range.end <= num_blocks {
+        return Ok(range);
+    }
+    Err(
+        Failure::usage(format!("--blocks {asked} does not fit the model"))
+            .cause(format!(
+                "the model has {num_blocks} blocks, 0:{num_blocks} is all of them"
+            ))
+            .hint("--blocks all"),
+    )
+}
+
+/// Petals' rule: the checkpoint's own, but float32 or nothing means bfloat16.
+fn automatic_dtype(checkpoint: Option<SpanDType>) -> SpanDType {
+    match checkpoint {
+        Some(dtype @ (SpanDType::BF16 | SpanDType::F16)) => dtype,
+        Some(SpanDType::F32) | None => SpanDType::BF16,
+    }
+}
+
+fn prefix_of_model(config: &Config, family: Family) -> Result<String, Failure> {
+    let name = &config.model.name;
+    let repository = if config.model.is_local {
+        folder_name(name)
+    } else {
+        Some(name.clone())
+    };
+    let rule = match family {
+        Family::Llama => PrefixRule::Llama,
+    };
+    let prefix = repository.map(|repository| default_prefix(rule, &repository));
+    match prefix {
+        Some(Ok(prefix)) => Ok(prefix),
+        _ => Err(Failure::usage(format!(
+            "the name of the model {name:?} gives no DHT prefix"
+        ))
+        .hint("name one without dot or space: --dht-prefix my-model-hf")),
+    }
+}
+
+/// The folder's own name, also for `.` and for links.
+fn folder_name(path: &str) -> Option<String> {
+    let named = Path::new(path).file_name().map(ToOwned::to_owned);
+    let name = named.or_else(|| {
+        Path::new(path)
+            .canonicalize()
+            .ok()?
+            .file_name()
+            .map(ToOwned::to_owned)
+    })?;
+    name.into_string().ok()
+}
+
+/// Parameters of one block: four attention matrices, three of the MLP, two norms.
+fn block_parameters(model: &ModelConfig) -> u64 {
+    let size = |count: usize| count as u64;
+    let (hidden, ffn) = (size(model.hidden), size(model.ffn));
+    let queries = size(model.heads).saturating_mul(size(model.head_dim));
+    let keys = size(model.kv_heads).saturating_mul(size(model.head_dim));
+    let columns = queries
+        .saturating_add(keys)
+        .saturating_mul(2)
+        .saturating_add(ffn.saturating_mul(3))
+        .saturating_add(2);
+    hidden.saturating_mul(columns)
+}
+
+/// Keys and values of one token in one block, as held on a CPU.
+fn kv_bytes_per_token(model: &ModelConfig) -> u64 {
+    2 * COMPUTE_BYTES * model.kv_heads as u64 * model.head_dim as u64
+}
+
+/// Weights, keys and values are float32 on a CPU.
+const COMPUTE_BYTES: u64 = 4;
+/// Petals' defaults for models with grouped keys and values, tokens.
+const GROUPED_CACHE_TOKENS: u64 = 16384;
+const GROUPED_LENGTH: u64 = 8192;
+/// Petals' defaults for other models, tokens.
+const PLAIN_CACHE_TOKENS: u64 = 4096;
+const PLAIN_LENGTH: u64 = 2048;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Plans for the embedded model's shape.
+
+use super::*;
+use crate::cli;
+use crate::folders::Folders;
+
+const MODEL: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 4096,
+    "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "torch_dtype": "float32"}"#;
+
+fn plan(line: &str) -> Result<Plan, Failure> {
+    let root = tempfile::tempdir().unwrap();
+    let folders = Folders::under(root.path());
+    let args = std::iter::once("block-server")
+        .chain(line.split_whitespace())
+        .map(Into::into);
+    let parsed = cli::parse(args, &folders).unwrap();
+    let config = Config::from_cli(parsed.cli, &folders, &|_| None)?;
+    Plan::new(&config, &ModelConfig::parse(MODEL).unwrap())
+}
+
+#[test]
+fn blocks_are_a_range_a_capped_count_or_all() {
+    assert_eq!(plan("org/name --blocks 2:5").unwrap().blocks, 2..5);
+    assert_eq!(plan("org/name --num_blocks 3").unwrap().blocks, 0..3);
+    assert_eq!(plan("org/name --num_blocks 80").unwrap().blocks, 0..8);
+    assert_eq!(plan("org/name --blocks all").unwrap().blocks, 0..8);
+    let failure = plan("org/name --blocks 0:40").unwrap_err();
+    assert_eq!(failure.exit(), Exit::Usage);
+    assert!(
+        failure
+            .to_string()
+            .contains("the model has 8 blocks, 0:8 is all of them"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn defaults_follow_grouped_attention() {
+    let plan = plan("org/name --blocks all").unwrap();
+    assert_eq!(
+        (
+            plan.attn_cache_tokens,
+            plan.inference_max_length,
+            plan.max_batch_tokens
+        ),
+        (16384, 8192, 8192)
+    );
+}
+
+#[test]
+fn float32_checkpoints_are_served_in_bfloat16_unless_told() {
+    assert_eq!(
+        plan("org/name --blocks all").unwrap().dtype,
+        SpanDType::BF16
+    );
+    assert_eq!(
+        plan("org/name --blocks all --dtype f32").unwrap().dtype,
+        SpanDType::F32
+    );
+    assert_eq!(automatic_dtype(Some(SpanDType::F16)), SpanDType::F16);
+    assert_eq!(automatic_dtype(None), SpanDType::BF16);
+}
+
+#[test]
+fn prefixes_follow_petals_rule_also_for_folders() {
+    let hub = plan("meta/Llama-3.1-8B --blocks all").unwrap();
+    assert_eq!(
+        (hub.prefix.as_str(), hub.prefix_is_derived),
+        ("Llama-3-1-8B-hf", true)
+    );
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("fable-7m");
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(
+        plan(&folder.display().to_string()).unwrap().prefix,
+        "fable-7m-hf"
+    );
+    assert_eq!(
+        plan(&format!("{}/", folder.display())).unwrap().prefix,
+        "fable-7m-hf"
+    );
+    let given = plan("org/name --blocks all --dht_prefix tiny").unwrap();
+    assert_eq!(
+        (given.prefix.as_str(), given.prefix_is_derived),
+        ("tiny", false)
+    );
+}
+
+#[test]
+fn what_does_not_fit_names_the_levers() {
+    let plan = plan("org/name --blocks all").unwrap();
+    assert_eq!(
+        plan.weight_bytes,
+        8 * 4 * 256 * (2 * 256 + 2 * 128 + 3 * 768 + 2)
+    );
+    assert_eq!(plan.cache_bytes, 8 * 16384 * 2 * 4 * 128);
+    let needed = plan.weight_bytes + plan.cache_bytes;
+    assert!(plan.check_memory(needed).is_ok());
+    let failure = plan.check_memory(needed / 2).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Unavailable);
+    let text = failure.to_string();
+    assert!(text.contains("--blocks 0:4"), "{text}");
+    assert!(text.contains("--attn-cache-tokens"), "{text}");
+    assert!(
+        plan.check_memory(1000)
+            .unwrap_err()
+            .to_string()
+            .contains("more memory")
+    );
+}

@@ -1,0 +1,395 @@
+//! From JOINING to ONLINE: load, measure, start the service, announce, tell.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use block_model::{BlockSpan, CandleSpan, ModelSource, SpanDType};
+use block_protocol::{Compression, DType, ServerInfo, ServerState, Span};
+use indicatif::ProgressBar;
+use tracing::info;
+
+use super::{Prepared, Server, on_blocking_thread};
+use crate::addresses;
+use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
+use crate::cli::Throughput;
+use crate::error_report::{Exit, Failure};
+use crate::join::Swarm;
+use crate::metrics::{self, AnnouncedRate, ServerFacts, State};
+use crate::neighbours::Servers;
+use crate::plan::Plan;
+use crate::reachability;
+use crate::service::{Service, ServiceConfig};
+use crate::startup::{DeviceLine, LoadLine, MeasureLine, NextSteps, OnlineLine};
+use crate::status_board::{Latch, LiveFigures};
+use crate::throughput::{self, Announced};
+use crate::{model_files, swarm_metrics};
+
+/// Weights are not quantized in this version.
+const QUANT_TYPE: &str = "none";
+
+impl Server<'_> {
+    /// Announces JOINING, loads, serves until stopped. `service` outlives an error, so that
+    /// its sessions can be drained.
+    pub(super) async fn join_and_serve(
+        &self,
+        swarm: &Swarm,
+        Prepared { source, plan }: Prepared,
+        announcer: &Announcer,
+        service: &mut Option<Arc<Service>>,
+        on_ready: impl FnOnce(&str),
+    ) -> Result<(), Failure> {
+        let whole_cache = 2 * plan.attn_cache_tokens as u64 * plan.blocks.len() as u64;
+        let whole_cache: ReadCache = Arc::new(move || whole_cache);
+        let expected = self.expected_throughput(&source, &plan);
+        let joining = Arc::new(self.announcement(swarm, &plan, &expected)?);
+        let addresses = swarm.addresses().await;
+        self.publish_facts(swarm, &plan, &addresses);
+        self.board.set_state(State::Joining);
+        announcer
+            .announce(&joining, ServerState::Joining, &whole_cache)
+            .await;
+
+        let loading = self.load_and_measure(Prepared { source, plan });
+        let Some((span, plan, announced)) = self.unless_stopped(loading).await? else {
+            return Ok(());
+        };
+        let plan = &plan;
+        let running = Arc::new(self.start_service(swarm, plan, span)?);
+        let read_cache = self.watch(&running);
+        *service = Some(Arc::clone(&running));
+        self.board.latch(Latch::ModelLoaded);
+        self.board
+            .update(|report| report.throughput = announced.throughput);
+        let _question = reachability::ask(
+            &swarm.node,
+            &swarm.dht,
+            self.config.check_reachability,
+            self.lines,
+        );
+
+        let online = Arc::new(self.announcement(swarm, plan, &announced)?);
+        self.board.set_state(State::Online);
+        while !announcer
+            .announce(&online, ServerState::Online, &read_cache)
+            .await
+        {
+            let again = tokio::time::sleep(ANNOUNCE_RETRY_PERIOD);
+            tokio::select! {
+                () = again => {}
+                () = self.shutdown.cancelled() => return Ok(()),
+            }
+        }
+        self.board.latch(Latch::Announced);
+        self.tell_online(swarm, plan, &addresses).await;
+        if let Some(address) = addresses.first() {
+            on_ready(&address.to_string());
+        }
+        self.until_stopped(&running).await
+    }
+
+    /// Waits for the end; a dead compute thread is one.
+    async fn until_stopped(&self, service: &Service) -> Result<(), Failure> {
+        let mut checks = tokio::time::interval(HEALTH_PERIOD);
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(()),
+                _ = checks.tick() => if !service.healthy() {
+                    return Err(Failure::new(Exit::Software, "the compute thread ended")
+                        .hint("the log above says why; start the server again"));
+                }
+            }
+        }
+    }
+
+    /// Tells everybody who looks what is served: admin port, metrics.
+    fn publish_facts(&self, swarm: &Swarm, plan: &Plan, addresses: &[block_network::Multiaddr]) {
+        let peer_id = swarm.node.peer_id().to_string();
+        self.board.update(|report| {
+            report.peer_id.clone_from(&peer_id);
+            report.addresses = addresses.iter().map(ToString::to_string).collect();
+            report.start_block = plan.blocks.start;
+            report.end_block = plan.blocks.end;
+            report.num_blocks = plan.num_blocks;
+            report.dtype = plan.dtype.name().to_owned();
+            report.quant_type = QUANT_TYPE.to_owned();
+            report.codecs = codecs();
+            report.model.clone_from(&self.config.model.name);
+            report.dht_prefix.clone_from(&plan.prefix);
+        });
+        let facts = ServerFacts {
+            model: self.config.model.name.clone(),
+            dht_prefix: plan.prefix.clone(),
+            peer_id,
+            dtype: plan.dtype.name().to_owned(),
+            quant_type: QUANT_TYPE.to_owned(),
+            device: "cpu".to_owned(),
+        };
+        metrics::record_server(facts, plan.blocks.start, plan.blocks.end);
+    }
+
+    /// Loads the blocks and finds the figure to announce.
+    pub(super) async fn load_and_measure(
+        &self,
+        Prepared { source, plan }: Prepared,
+    ) -> Result<(CandleSpan, Plan, Announced), Failure> {
+        let key = throughput::key(source.config(), plan.dtype);
+        let hidden = source.config().hidden;
+        let span = self.load(source, &plan).await?;
+        let (span, announced) = self.measure(span, &plan, hidden, key).await?;
+        Ok((span, plan, announced))
+    }
+
+    async fn load(&self, source: ModelSource, plan: &Plan) -> Result<CandleSpan, Failure> {
+        let bar = if self.lines.is_terminal() {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.set_message(format!("load     {} blocks", plan.blocks.len()));
+        bar.enable_steady_tick(SPINNER_PERIOD);
+        let started = Instant::now();
+        let (blocks, dtype) = (plan.blocks.clone(), plan.dtype);
+        let loaded = on_blocking_thread(move || model_files::load(&source, blocks, dtype)).await;
+        bar.finish_and_clear();
+        let span = loaded?;
+        let seconds = started.elapsed().as_secs_f64();
+        let held = span.description();
+        swarm_metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
+        swarm_metrics::record_memory(&held.device, held.weight_bytes, plan.cache_bytes);
+        self.lines.tell(&DeviceLine {
+            device: &held.device,
+            widened_from: held
+                .weights_are_widened()
+                .then(|| held.checkpoint_dtype.name()),
+            boundary: held.dtype.name(),
+        });
+        self.lines.tell(&LoadLine {
+            blocks: plan.blocks.len(),
+            seconds,
+            weight_bytes: held.weight_bytes,
+        });
+        Ok(span)
+    }
+
+    /// What JOINING announces: the known figure, else the network's, which is its upper bound.
+    fn expected_throughput(&self, source: &ModelSource, plan: &Plan) -> Announced {
+        if let Throughput::Fixed(throughput) = self.config.throughput {
+            return Announced::fixed(throughput);
+        }
+        let hidden = source.config().hidden;
+        let key = throughput::key(source.config(), plan.dtype);
+        let (blocks, mbps) = (plan.blocks.len(), self.config.network_mbps);
+        match throughput::read_kept(&self.config.throughput_file, &key) {
+            Some(speed) => Announced::from_speed(speed, blocks, hidden, mbps),
+            None => Announced::fixed(throughput::network_rate(hidden, mbps)),
+        }
+    }
+
+    /// The figure to announce: given, kept or measured now. Hands the span back.
+    async fn measure(
+        &self,
+        mut span: CandleSpan,
+        plan: &Plan,
+        hidden: usize,
+        key: String,
+    ) -> Result<(CandleSpan, Announced), Failure> {
+        let config = self.config;
+        let kept = match config.throughput {
+            Throughput::Fixed(throughput) => {
+                let announced = Announced::fixed(throughput);
+                self.tell_measure(&announced, "given");
+                return Ok((span, announced));
+            }
+            Throughput::Auto => throughput::read_kept(&config.throughput_file, &key),
+            Throughput::Eval | Throughput::DryRun => None,
+        };
+        let (speed, origin) = if let Some(speed) = kept {
+            (speed, "measured earlier")
+        } else {
+            let longest = plan.inference_max_length.min(plan.max_batch_tokens);
+            let file = config.throughput_file.clone();
+            let speed;
+            (span, speed) = on_blocking_thread(move || {
+                let speed = throughput::measure(&mut span, longest).map_err(|error| {
+                    Failure::new(Exit::Software, "the blocks cannot be measured")
+                        .caused_by(&error)
+                        .hint("--throughput N announces a number of your own")
+                })?;
+                if let Err(error) = throughput::keep(&file, &key, speed) {
+                    tracing::warn!(%error, file = %file.display(), "the measured throughput cannot be kept");
+                }
+                Ok((span, speed))
+            })
+            .await?;
+            (speed, "measured now")
+        };
+        let announced =
+            Announced::from_speed(speed, plan.blocks.len(), hidden, config.network_mbps);
+        self.tell_measure(&announced, origin);
+        Ok((span, announced))
+    }
+
+    fn tell_measure(&self, announced: &Announced, origin: &str) {
+        for (rate, figure) in [
+            (AnnouncedRate::Throughput, Some(announced.throughput)),
+            (
+                AnnouncedRate::Forward,
+                announced.speed.map(|speed| speed.forward),
+            ),
+            (
+                AnnouncedRate::Inference,
+                announced.speed.map(|speed| speed.inference),
+            ),
+            (AnnouncedRate::Network, announced.network),
+        ] {
+            if let Some(figure) = figure {
+                metrics::record_announced(rate, figure);
+            }
+        }
+        self.lines.tell(&MeasureLine {
+            forward: announced.speed.map(|speed| speed.forward),
+            inference: announced.speed.map(|speed| speed.inference),
+            network_mbps: self.config.network_mbps,
+            announced: announced.throughput,
+            origin,
+        });
+    }
+
+    fn start_service(
+        &self,
+        swarm: &Swarm,
+        plan: &Plan,
+        span: CandleSpan,
+    ) -> Result<Service, Failure> {
+        let limits = &self.config.limits;
+        let service_config = ServiceConfig {
+            dht_prefix: plan.prefix.clone(),
+            schema_dtype: match plan.dtype {
+                SpanDType::F32 => DType::F32,
+                SpanDType::BF16 => DType::BF16,
+                SpanDType::F16 => DType::F16,
+            },
+            compression: self.config.compression,
+            version: PETALS_VERSION.to_owned(),
+            implementation: IMPLEMENTATION.to_owned(),
+            quant_type: QUANT_TYPE.to_owned(),
+            dht_client_mode: false,
+            inference_max_length: plan.inference_max_length,
+            max_batch_tokens: plan.max_batch_tokens,
+            attn_cache_tokens: plan.attn_cache_tokens,
+            max_sessions: limits.max_sessions,
+            max_sessions_per_peer: limits.max_sessions_per_peer,
+            max_alloc_timeout: limits.max_alloc_timeout,
+            session_timeout: limits.session_timeout,
+            step_timeout: limits.step_timeout,
+            request_timeout: limits.request_timeout,
+        };
+        Service::start(swarm.node.clone(), Box::new(span), service_config).map_err(|error| {
+            Failure::new(Exit::OsError, "the block service cannot start").caused_by(&error)
+        })
+    }
+
+    /// Lets the admin port and the announcements read the service's figures without keeping it alive.
+    fn watch(&self, service: &Arc<Service>) -> ReadCache {
+        let for_board = Arc::downgrade(service);
+        self.board
+            .read_live_from(move || match for_board.upgrade() {
+                Some(service) => LiveFigures {
+                    sessions: service.sessions(),
+                    cache_tokens_left: service.cache_tokens_left(),
+                    is_healthy: service.healthy(),
+                },
+                // The service has ended in good order: nothing is open, nothing is wrong.
+                None => LiveFigures {
+                    sessions: 0,
+                    cache_tokens_left: 0,
+                    is_healthy: true,
+                },
+            });
+        let for_record = Arc::downgrade(service);
+        Arc::new(move || {
+            for_record
+                .upgrade()
+                .map_or(0, |service| service.cache_tokens_left())
+        })
+    }
+
+    fn announcement(
+        &self,
+        swarm: &Swarm,
+        plan: &Plan,
+        announced: &Announced,
+    ) -> Result<Announcement, Failure> {
+        let span = Span::new(plan.blocks.start, plan.blocks.end)
+            .map_err(|error| Failure::usage("--blocks cannot be announced").caused_by(&error))?;
+        let model = &self.config.model;
+        Ok(Announcement {
+            prefix: plan.prefix.clone(),
+            num_blocks: plan.num_blocks,
+            repository: (!model.is_local).then(|| format!("https://huggingface.co/{}", model.name)),
+            peer_id: swarm.node.peer_id().to_string(),
+            throughput: announced.throughput,
+            info: ServerInfo {
+                span: Some(span),
+                public_name: self.config.public_name.clone(),
+                version: Some(PETALS_VERSION.to_owned()),
+                network_rps: announced.network,
+                forward_rps: announced.speed.map(|speed| speed.forward),
+                inference_rps: announced.speed.map(|speed| speed.inference),
+                torch_dtype: Some(plan.dtype.name().to_owned()),
+                quant_type: Some(QUANT_TYPE.to_owned()),
+                using_relay: Some(false),
+                codecs: codecs(),
+                implementation: Some(IMPLEMENTATION.to_owned()),
+                ..ServerInfo::default()
+            },
+        })
+    }
+
+    async fn tell_online(
+        &self,
+        swarm: &Swarm,
+        plan: &Plan,
+        addresses: &[block_network::Multiaddr],
+    ) {
+        let own = swarm.node.peer_id().to_string();
+        let servers = Servers::read(&swarm.dht, &plan.prefix, plan.num_blocks).await;
+        self.lines.tell(&OnlineLine {
+            blocks: &plan.blocks,
+            num_blocks: plan.num_blocks,
+            prefix: &plan.prefix,
+            others: servers.others(&own),
+            covered: servers.covered(&own, &plan.blocks),
+        });
+        let Some(best) = addresses.first() else {
+            info!("no address is known under which others could join");
+            return;
+        };
+        self.lines.tell_next_steps(&NextSteps {
+            model: &self.config.model.name,
+            is_local: self.config.model.is_local,
+            prefix: &plan.prefix,
+            prefix_is_given: !plan.prefix_is_derived,
+            dtype: self.config.model.dtype.map(SpanDType::name),
+            blocks: &plan.blocks,
+            num_blocks: plan.num_blocks,
+            address: &best.to_string(),
+            is_loopback: addresses::is_loopback(best),
+        });
+    }
+}
+
+/// The codecs that this server reads and writes.
+fn codecs() -> Vec<String> {
+    Compression::ALL
+        .iter()
+        .map(|codec| codec.name().to_owned())
+        .collect()
+}
+
+/// Between two attempts to announce ONLINE to a swarm that keeps nothing.
+const ANNOUNCE_RETRY_PERIOD: Duration = Duration::from_secs(5);
+/// Between two looks at the compute thread.
+const HEALTH_PERIOD: Duration = Duration::from_secs(2);
+/// Between two pictures of the spinner.
+const SPINNER_PERIOD: Duration = Duration::from_millis(100);

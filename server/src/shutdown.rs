@@ -1,0 +1,42 @@
+//! Signals: the first asks the server to finish, a second Ctrl-C ends it at once.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::error_report::{Exit, Failure};
+
+/// Watches SIGINT and SIGTERM.
+///
+/// The returned token is cancelled by the first of either. After that a SIGINT ends
+/// the process with code 130; a repeated SIGTERM changes nothing, because service
+/// managers repeat it. The watching task lives as long as the process.
+///
+/// # Errors
+/// The system refuses a handler (exit 71). Must be called inside a tokio runtime.
+pub fn on_signals() -> Result<CancellationToken, Failure> {
+    let watch = |kind| {
+        signal(kind).map_err(|error| {
+            Failure::new(Exit::OsError, "signals cannot be handled").caused_by(&error)
+        })
+    };
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut terminate = watch(SignalKind::terminate())?;
+    let token = CancellationToken::new();
+    let asked = token.clone();
+    tokio::spawn(async move {
+        first(&mut interrupt, &mut terminate).await;
+        asked.cancel();
+        interrupt.recv().await;
+        tracing::warn!("stopped at once by a second Ctrl-C");
+        std::process::exit(Exit::Interrupted.code().into());
+    });
+    Ok(token)
+}
+
+async fn first(interrupt: &mut Signal, terminate: &mut Signal) {
+    let name = tokio::select! {
+        _ = interrupt.recv() => "Ctrl-C",
+        _ = terminate.recv() => "SIGTERM",
+    };
+    tracing::info!(signal = name, "stopping; Ctrl-C again stops at once");
+}

@@ -1,0 +1,196 @@
+//! The start lines: what the operator reads until the server is online.
+//!
+//! On a terminal each is an aligned line, in a pipe a log event with fields. All go
+//! to stderr; stdout gets the one line `READY <multiaddr>` and nothing else.
+
+mod lines;
+
+use std::io::Write;
+use std::ops::Range;
+
+use tracing::info;
+
+pub(crate) use lines::{
+    AdminLine, DeviceLine, LoadLine, MeasureLine, ModelLine, OnlineLine, PlanLine, ProgramLine,
+    ReachLine, StartLine,
+};
+
+use crate::amounts::shell_word;
+use crate::logging::StartLook;
+
+/// Where start lines go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StartLines {
+    look: StartLook,
+}
+
+impl StartLines {
+    /// Start lines with the given look.
+    pub(crate) const fn new(look: StartLook) -> Self {
+        Self { look }
+    }
+
+    /// Whether progress bars may be drawn.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.look == StartLook::Lines
+    }
+
+    /// Tells one line.
+    pub(crate) fn tell(self, line: &impl StartLine) {
+        match self.look {
+            StartLook::Lines => write_line(&line.pretty()),
+            StartLook::Events => line.log(),
+        }
+    }
+
+    /// Tells how to go on: the next machine, a client, the admin port, the end.
+    pub(crate) fn tell_next_steps(self, next: &NextSteps<'_>) {
+        match self.look {
+            StartLook::Lines => {
+                write_line("");
+                for (title, text) in next.paragraphs() {
+                    write_line(&format!("{title}\n  {text}"));
+                }
+                write_line("Stop: Ctrl-C (again to stop at once)");
+            }
+            StartLook::Events => {
+                for (title, text) in next.paragraphs() {
+                    info!(hint = %text, "{}", title.trim_end_matches(':').to_lowercase());
+                }
+            }
+        }
+    }
+}
+
+/// A closed stderr is no reason to stop serving.
+fn write_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// How to go on once online.
+#[derive(Debug)]
+pub(crate) struct NextSteps<'a> {
+    /// Model as the operator named it.
+    pub(crate) model: &'a str,
+    /// Whether the model is a folder, whose path another machine may have elsewhere.
+    pub(crate) is_local: bool,
+    /// Key prefix.
+    pub(crate) prefix: &'a str,
+    /// Whether another machine would derive another prefix from the model's name.
+    pub(crate) prefix_is_given: bool,
+    /// `--dtype` if it was given.
+    pub(crate) dtype: Option<&'a str>,
+    /// Served blocks.
+    pub(crate) blocks: &'a Range<usize>,
+    /// Blocks of the model.
+    pub(crate) num_blocks: usize,
+    /// Address to join through, with `/p2p/`.
+    pub(crate) address: &'a str,
+    /// Whether `address` is only valid on this machine.
+    pub(crate) is_loopback: bool,
+}
+
+impl NextSteps<'_> {
+    /// The exact command for the next server.
+    pub(crate) fn next_server(&self) -> String {
+        let mut command = format!(
+            "block-server --model {} --blocks {}",
+            shell_word(self.model),
+            self.next_blocks()
+        );
+        if self.prefix_is_given {
+            command.push_str(&format!(" --dht-prefix {}", shell_word(self.prefix)));
+        }
+        if let Some(dtype) = self.dtype {
+            command.push_str(&format!(" --dtype {dtype}"));
+        }
+        if self.is_loopback {
+            // Both run on this machine then, so the default ports are taken.
+            command.push_str(" --port 0 --admin-listen 127.0.0.1:0 --identity second.key");
+        }
+        command.push_str(&format!(" --initial-peers {}", self.address));
+        command
+    }
+
+    /// What is not served here; everything again if this server holds all blocks.
+    fn next_blocks(&self) -> String {
+        if self.blocks.end < self.num_blocks {
+            format!("{}:{}", self.blocks.end, self.num_blocks)
+        } else if self.blocks.start > 0 {
+            format!("0:{}", self.blocks.start)
+        } else {
+            "all".to_owned()
+        }
+    }
+
+    /// A Python Petals client of this swarm.
+    fn python_client(&self) -> String {
+        format!(
+            "petals.AutoDistributedModelForCausalLM.from_pretrained(\"{}\", initial_peers=[\"{}\"], dht_prefix=\"{}\")",
+            self.model, self.address, self.prefix
+        )
+    }
+
+    fn paragraphs(&self) -> [(&'static str, String); 2] {
+        let title = match (self.is_loopback, self.is_local) {
+            (true, _) => "Add another server on this machine with:",
+            (false, true) => "Add another machine, with the same model folder there, with:",
+            (false, false) => "Add another machine with:",
+        };
+        [
+            (title, self.next_server()),
+            ("Use it from Python with:", self.python_client()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(blocks: &Range<usize>) -> NextSteps<'_> {
+        NextSteps {
+            model: "org/name",
+            is_local: false,
+            prefix: "name-hf",
+            prefix_is_given: false,
+            dtype: None,
+            blocks,
+            num_blocks: 32,
+            address: "/ip4/1.2.3.4/tcp/5/p2p/x",
+            is_loopback: false,
+        }
+    }
+
+    #[test]
+    fn the_next_server_takes_what_is_left() {
+        assert_eq!(
+            steps(&(0..20)).next_server(),
+            "block-server --model org/name --blocks 20:32 --initial-peers /ip4/1.2.3.4/tcp/5/p2p/x"
+        );
+        assert!(steps(&(20..32)).next_server().contains("--blocks 0:20 "));
+        assert!(steps(&(0..32)).next_server().contains("--blocks all "));
+        assert!(steps(&(8..16)).next_server().contains("--blocks 16:32 "));
+    }
+
+    #[test]
+    fn the_next_server_repeats_what_it_could_not_guess() {
+        let blocks = 0..20;
+        let next = NextSteps {
+            model: "my model",
+            prefix_is_given: true,
+            dtype: Some("f32"),
+            is_loopback: true,
+            ..steps(&blocks)
+        };
+        let command = next.next_server();
+        for part in [
+            "--model 'my model'",
+            "--dht-prefix name-hf",
+            "--dtype f32",
+            "--port 0",
+        ] {
+            assert!(command.contains(part), "{part} in {command}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Each failure: its exit code, its text with a hint, and nothing on stdout.
+
+mod support;
+
+use std::fs;
+
+use support::{Home, model};
+
+#[test]
+fn wrong_command_lines_end_with_2() {
+    let home = Home::new();
+    home.output([]).fails_with(
+        2,
+        &["error: no model given", "hint: block-server --model M"],
+    );
+    home.output(["m", "--publik-name", "x"])
+        .fails_with(2, &["--publik-name", "--public-name"]);
+    home.output(["m", "--blocks", "0:8,16:24"])
+        .fails_with(2, &["--blocks", "second server"]);
+    home.output(["org/m"])
+        .fails_with(2, &["--blocks is needed for a hub model", "hint:"]);
+    home.output(["org/m", "--blocks", "1", "--adapters", "a"])
+        .fails_with(2, &["--adapters", "hint:"]);
+    home.output(["org/m", "--blocks", "1", "--admin-listen", "0.0.0.0:1"])
+        .fails_with(2, &["open to other machines", "--admin-token-file"]);
+    home.output([
+        "org/m",
+        "--blocks",
+        "1",
+        "--initial-peers",
+        "/ip4/1.2.3.4/tcp/1",
+    ])
+    .fails_with(2, &["end in /p2p/PEER", "hint:"]);
+}
+
+#[test]
+fn blocks_outside_the_model_name_its_depth() {
+    let home = Home::new();
+    home.output([model().to_str().unwrap(), "--blocks", "0:40"])
+        .fails_with(
+            2,
+            &[
+                "--blocks 0:40",
+                "the model has 8 blocks, 0:8 is all of them",
+                "hint: --blocks all",
+            ],
+        );
+}
+
+#[test]
+fn a_wrong_configuration_file_ends_with_78() {
+    let home = Home::new();
+    let file = home.path().join("server.toml");
+    fs::write(&file, "model = \"m\"\n[limits]\nmax-sesions = 3\n").unwrap();
+    home.output(["-c", "server.toml"]).fails_with(
+        78,
+        &[
+            "server.toml:3: unknown key limits.max-sesions",
+            "did you mean max-sessions?",
+        ],
+    );
+    fs::write(&file, "model = \"m\"\nport = \"many\"\n").unwrap();
+    home.output(["-c", "server.toml"])
+        .fails_with(78, &["server.toml:2: key port has a wrong value"]);
+    home.output(["-c", "absent.toml"])
+        .fails_with(78, &["cannot read the configuration file absent.toml"]);
+    home.output(["-c", "config.yml"]).fails_with(78, &["TOML"]);
+}
+
+#[test]
+fn a_missing_model_ends_with_66() {
+    let home = Home::new();
+    home.output(["./absent"])
+        .fails_with(66, &["there is no folder ./absent", "hint:"]);
+    home.output(["org/absent", "--blocks", "1", "--offline"])
+        .fails_with(66, &["org/absent", "hint:"]);
+    fs::create_dir(home.path().join("empty")).unwrap();
+    home.output(["./empty"]).fails_with(66, &["config.json"]);
+}
+
+#[test]
+fn an_unsupported_model_ends_with_65_and_lists_what_is_supported() {
+    let home = Home::new();
+    let folder = home.path().join("other");
+    fs::create_dir(&folder).unwrap();
+    fs::write(
+        folder.join("config.json"),
+        r#"{"architectures": ["OtherForCausalLM"], "model_type": "other"}"#,
+    )
+    .unwrap();
+    home.output(["./other"])
+        .fails_with(65, &["OtherForCausalLM", "LlamaForCausalLM"]);
+}
+
+#[test]
+fn damaged_weights_end_with_65_and_name_the_file() {
+    let home = Home::new();
+    let folder = home.path().join("damaged");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(model().join("config.json"), folder.join("config.json")).unwrap();
+    let weights = fs::read(model().join("model.safetensors")).unwrap();
+    fs::write(
+        folder.join("model.safetensors"),
+        &weights[..weights.len() / 2],
+    )
+    .unwrap();
+    home.output([
+        "./damaged",
+        "--listen-maddr",
+        "/ip4/127.0.0.1/tcp/0",
+        "--admin-listen",
+        "off",
+    ])
+    .fails_with(65, &["model.safetensors", "hint:"]);
+}
+
+#[test]
+fn what_the_machine_lacks_ends_with_69() {
+    let home = Home::new();
+    home.output([model().to_str().unwrap(), "--device", "cuda:0"])
+        .fails_with(69, &["no device cuda:0", "cpu"]);
+    home.output([
+        model().to_str().unwrap(),
+        "--attn-cache-tokens",
+        "4294967295",
+    ])
+    .fails_with(69, &["do not fit in memory", "--attn-cache-tokens"]);
+    home.output(["status", "--admin-listen", "127.0.0.1:1"])
+        .fails_with(69, &["no server answers on 127.0.0.1:1", "hint:"]);
+}
+
+#[test]
+fn a_swarm_that_nobody_answers_for_ends_with_69() {
+    let home = Home::new();
+    let peer = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    home.output([
+        model().to_str().unwrap(),
+        "--listen-maddr",
+        "/ip4/127.0.0.1/tcp/0",
+        "--admin-listen",
+        "off",
+        "--join-timeout",
+        "1",
+        "--initial-peers",
+        peer,
+    ])
+    .fails_with(69, &["no initial peer answered", peer, "hint:"]);
+}
+
+#[test]
+fn a_taken_port_ends_with_71() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let listen = format!("/ip4/127.0.0.1/tcp/{port}");
+    home.output([
+        model().to_str().unwrap(),
+        "--admin-listen",
+        "off",
+        "--listen-maddr",
+        &listen,
+    ])
+    .fails_with(71, &[&listen, "hint: --port"]);
+    let admin = format!("127.0.0.1:{port}");
+    home.output([model().to_str().unwrap(), "--admin-listen", &admin])
+        .fails_with(71, &[&admin, "--admin-listen"]);
+}
+
+#[test]
+fn an_identity_that_is_no_key_ends_with_65() {
+    let home = Home::new();
+    fs::write(home.path().join("key"), "not a key").unwrap();
+    home.output([
+        model().to_str().unwrap(),
+        "--admin-listen",
+        "off",
+        "--identity",
+        "key",
+    ])
+    .fails_with(65, &["private key", "hint:"]);
+}

@@ -1,0 +1,174 @@
+//! A server from start to end: READY, admin port, status, joining, stopping.
+
+mod support;
+
+use support::{Home, admin_get};
+
+#[test]
+fn a_server_says_ready_answers_and_leaves() {
+    let home = Home::new();
+    let server = home.serve(&["--public-name", "alice"]);
+    assert!(
+        server.address.starts_with("/ip4/127.0.0.1/tcp/"),
+        "{}",
+        server.address
+    );
+    let peer_id = server.address.rsplit('/').next().unwrap().to_owned();
+
+    assert_eq!(admin_get(&server.admin_address, "/health").0, 200);
+    assert_eq!(admin_get(&server.admin_address, "/health/ready").0, 200);
+    let (code, metrics) = admin_get(&server.admin_address, "/metrics");
+    assert_eq!(code, 200);
+    for line in [
+        "block_server_state{state=\"online\"} 1",
+        "block_server_end_block 8",
+        "swarm_dht_announces_total{outcome=\"ok\"}",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    assert!(!metrics.contains(" summary"));
+
+    let status = home.output(["status", "--json", "--admin-listen", &server.admin_address]);
+    assert_eq!(status.code, Some(0), "{}", status.stderr);
+    let report: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(report["state"], "online");
+    assert_eq!(report["peer_id"], peer_id);
+    assert_eq!(report["addresses"][0], server.address);
+    assert_eq!(
+        (&report["start_block"], &report["end_block"]),
+        (&0.into(), &8.into())
+    );
+    assert_eq!(report["sessions"], 0);
+    // 8 blocks, keys and values counted apart.
+    assert_eq!(report["cache_tokens_left"], 8 * 2 * 16384);
+    assert_eq!(
+        (&report["dtype"], &report["quant_type"]),
+        (&"bfloat16".into(), &"none".into())
+    );
+    assert_eq!(report["pid"], server.pid());
+    assert!(report["codecs"].as_array().unwrap().len() >= 5);
+    let table = home.output(["status", "--admin-listen", &server.admin_address]);
+    assert!(
+        table.stdout.contains("blocks     0:8 of 8"),
+        "{}",
+        table.stdout
+    );
+
+    let taken = home.output([support::model().to_str().unwrap(), "--admin-listen", "off"]);
+    taken.fails_with(
+        75,
+        &[
+            "another process uses the identity",
+            &server.pid().to_string(),
+            "--identity",
+        ],
+    );
+
+    server.signal("TERM");
+    let end = server.wait();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert_eq!(end.stdout, "", "READY is the only line on stdout");
+    for part in [
+        "prefix_is_derived=true",
+        "fable-7m-hf",
+        "widened_from=\"bfloat16\"",
+        "add another server",
+        "announced offline",
+    ] {
+        assert!(end.stderr.contains(part), "{part:?} in {}", end.stderr);
+    }
+}
+
+#[test]
+fn a_second_server_joins_with_the_printed_command() {
+    let first_home = Home::new();
+    let first = first_home.serve(&["--blocks", "0:5"]);
+    let second_home = Home::new();
+    let second = second_home.serve(&["--blocks", "5:8", "--initial-peers", &first.address]);
+    second.signal("INT");
+    let second_end = second.wait();
+    assert_eq!(second_end.code, Some(0), "{}", second_end.stderr);
+    assert!(
+        second_end
+            .stderr
+            .contains("other_servers=1 covered_blocks=8"),
+        "{}",
+        second_end.stderr
+    );
+    let address = first.address.clone();
+    first.signal("TERM");
+    let first_end = first.wait();
+    let hint = format!("--initial-peers {address}");
+    assert!(
+        first_end.stderr.contains("--blocks 5:8") && first_end.stderr.contains(&hint),
+        "{}",
+        first_end.stderr
+    );
+}
+
+#[test]
+fn throughput_is_measured_once_and_kept() {
+    let home = Home::new();
+    let first = home.serve(&["--throughput", "auto", "--blocks", "0:1"]);
+    first.signal("TERM");
+    let first = first.wait().stderr;
+    assert!(first.contains("origin=\"measured now\""), "{first}");
+    let second = home.serve(&["--throughput", "auto", "--blocks", "0:1"]);
+    second.signal("TERM");
+    let second = second.wait().stderr;
+    assert!(second.contains("origin=\"measured earlier\""), "{second}");
+    assert!(second.contains("assumed_network_mbps=100"), "{second}");
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_ends() {
+    let home = Home::new();
+    let output = home.output([
+        support::model().to_str().unwrap(),
+        "--dry-run",
+        "--blocks",
+        "2:4",
+    ]);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (Some(0), ""),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output.stderr.contains("start_block=2 end_block=4"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_measurement_alone_joins_no_swarm() {
+    let home = Home::new();
+    let output = home.output([
+        support::model().to_str().unwrap(),
+        "--throughput",
+        "dry_run",
+        "--blocks",
+        "0:1",
+        "--admin-listen",
+        "off",
+    ]);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (Some(0), ""),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output.stderr.contains("throughput known"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        !output.stderr.contains("announced joining"),
+        "{}",
+        output.stderr
+    );
+}
