@@ -6,10 +6,20 @@
     reason = "a fixture that does not parse is a failed test"
 )]
 
-use block_protocol::compression::{Compression, decode_f32, decode_i64, encode_f32, encode_i64};
-use block_protocol::parts::{Joiner, split};
-use block_protocol::tensor::{DType, WireTensor};
-use serde_json::Value;
+mod support;
+
+use block_protocol::{
+    Compression, DType, ExpertRequest, ExpertResponse, WireTensor,
+    compression::{decode_f32, decode_i64, encode_f32, encode_i64},
+    frame::{StreamDecoder, StreamFrame},
+    limits::MAX_STREAM_FRAME_BYTES,
+    parts::{Joiner, split},
+};
+use bytes::BytesMut;
+use support::{vector, vectors};
+
+const HIVEMIND: &str = "python_serialization";
+const PETALS: &str = "petals_calls_to_python_server";
 
 /// A captured entry: the tensor and the note that says what Python made of it.
 struct Golden {
@@ -19,10 +29,15 @@ struct Golden {
 
 impl Golden {
     fn load(file: &str, name: &str) -> Self {
-        let entry = entry(file, name);
+        let vector = vector(file, name);
+        // A tensor never travels alone: make it field 2 of a response.
+        let mut body = vec![0x12];
+        prost::encoding::encode_varint(vector.bytes.len() as u64, &mut body);
+        body.extend(vector.bytes);
+        let mut response = ExpertResponse::decode(body.into()).unwrap();
         Self {
-            tensor: parse_tensor(&unhex(entry["hex"].as_str().unwrap())),
-            note: entry["decoded"].as_str().unwrap().to_owned(),
+            tensor: response.tensors.remove(0),
+            note: vector.decoded,
         }
     }
 
@@ -135,11 +150,7 @@ fn blockwise() {
 
 #[test]
 fn blockwise_has_one_scale_per_4096_elements() {
-    let head = unhex(
-        entry(HIVEMIND, "tensor.BLOCKWISE_8BIT.f32.5000.head")["hex"]
-            .as_str()
-            .unwrap(),
-    );
+    let head = vector(HIVEMIND, "tensor.BLOCKWISE_8BIT.f32.5000.head").bytes;
     let input: Vec<f32> = (0..5000_u16)
         .map(|i| if i % 4999 == 0 { -3.0 } else { 2.5 })
         .collect();
@@ -150,7 +161,8 @@ fn blockwise_has_one_scale_per_4096_elements() {
 
 #[test]
 fn the_blockwise_code_is_the_one_bitsandbytes_sends() {
-    let code: Vec<f64> = serde_json::from_str(&fixture("bnb_dynamic_map_256.json")).unwrap();
+    let code: Vec<f64> =
+        serde_json::from_str(include_str!("fixtures/bnb_dynamic_map_256.json")).unwrap();
     let encoded = encode_f32(&[1.0], &[1], DType::F32, Compression::Blockwise8).unwrap();
     let sent = read_f32(&encoded.buffer[20..20 + 1024]);
     assert_eq!(sent, code.into_iter().map(|x| x as f32).collect::<Vec<_>>());
@@ -227,15 +239,39 @@ fn parts_as_the_reference_cuts_them() {
     assert_eq!(decode_f32(&joined).unwrap(), decode_f32(&whole).unwrap());
 }
 
-const HIVEMIND: &str = "python_serialization.json";
-const PETALS: &str = "petals_calls_to_python_server.json";
+/// The client's 700-byte slices of one activation and an absent argument.
+#[test]
+fn petals_stream_parts_join_to_the_tensors_of_the_call() {
+    let frames = vectors(PETALS).into_iter().filter(|vector| {
+        vector
+            .name
+            .starts_with("petals.rpc_forward_stream.request_part")
+    });
+    let mut joiner = Joiner::new(4096);
+    let mut joined = Vec::new();
+    for frame in frames {
+        let mut decoder = StreamDecoder::new(MAX_STREAM_FRAME_BYTES);
+        let mut bytes = BytesMut::from(&frame.bytes[..]);
+        let Some(StreamFrame::Message(body)) = decoder.decode(&mut bytes).unwrap() else {
+            panic!("{} is no message", frame.name);
+        };
+        for part in ExpertRequest::decode(body).unwrap().tensors {
+            joined.extend(joiner.push(part).unwrap());
+        }
+    }
+    joined.extend(joiner.finish());
+    let [hidden_states, prompts] = &joined[..] else {
+        panic!("{joined:?}");
+    };
+    assert_eq!(hidden_states.shape, [1, 5, 64]);
+    assert_eq!(decode_f32(hidden_states).unwrap().len(), 320);
+    assert!(prompts.is_dummy());
+}
 
 fn largest_error(left: &[f32], right: &[f32]) -> f32 {
     assert_eq!(left.len(), right.len());
-    left.iter()
-        .zip(right)
-        .map(|(l, r)| (l - r).abs())
-        .fold(0.0, f32::max)
+    let errors = left.iter().zip(right).map(|(l, r)| (l - r).abs());
+    errors.fold(0.0, f32::max)
 }
 
 fn read_f32(bytes: &[u8]) -> Vec<f32> {
@@ -243,70 +279,4 @@ fn read_f32(bytes: &[u8]) -> Vec<f32> {
     words
         .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
         .collect()
-}
-
-fn fixture(file: &str) -> String {
-    let path = format!("{}/tests/fixtures/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).unwrap()
-}
-
-fn entry(file: &str, name: &str) -> Value {
-    let entries: Vec<Value> = serde_json::from_str(&fixture(file)).unwrap();
-    let found = entries.into_iter().find(|entry| entry["name"] == name);
-    found.unwrap_or_else(|| panic!("{file} has no {name}"))
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits = text.as_bytes().chunks_exact(2);
-    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    digits.map(byte).collect()
-}
-
-/// A protobuf reader of its own, so that these tests stand without the message codec.
-fn parse_tensor(mut bytes: &[u8]) -> WireTensor {
-    let mut tensor = WireTensor {
-        dtype: DType::Continued,
-        shape: Vec::new(),
-        compression: Compression::None,
-        chunks: 0,
-        requires_grad: false,
-        buffer: bytes::Bytes::new(),
-    };
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes);
-        let number = varint(&mut bytes);
-        let mut body = || {
-            let (body, rest) = bytes.split_at(number);
-            bytes = rest;
-            body
-        };
-        match tag {
-            0x0a => tensor.buffer = body().to_vec().into(),
-            0x12 => {
-                let mut sizes = body();
-                while !sizes.is_empty() {
-                    tensor.shape.push(varint(&mut sizes));
-                }
-            }
-            0x18 => tensor.requires_grad = number == 1,
-            0x22 => tensor.dtype = DType::from_name(std::str::from_utf8(body()).unwrap()).unwrap(),
-            0x28 => tensor.compression = i32::try_from(number).unwrap().try_into().unwrap(),
-            0x30 => tensor.chunks = u32::try_from(number).unwrap(),
-            other => panic!("unexpected tag {other}"),
-        }
-    }
-    tensor
-}
-
-fn varint(bytes: &mut &[u8]) -> usize {
-    let mut value = 0;
-    for shift in (0..63).step_by(7) {
-        let (byte, rest) = bytes.split_first().unwrap();
-        *bytes = rest;
-        value |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    value
 }

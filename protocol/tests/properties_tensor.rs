@@ -2,9 +2,11 @@
 //! refused without a panic.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use block_protocol::compression::{Compression, decode_f32, decode_i64, encode_f32, encode_i64};
-use block_protocol::error::DecodeError;
-use block_protocol::tensor::{DType, WireTensor, element_count};
+use block_protocol::{
+    Compression, DType, DecodeError, WireTensor,
+    compression::{decode_f32, decode_i64, encode_f32, encode_i64},
+    tensor::element_count,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

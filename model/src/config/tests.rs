@@ -1,0 +1,158 @@
+use super::{ConfigError, ModelConfig, RopeScaling};
+use crate::dtype::SpanDType;
+
+const TINY: &str = include_str!("../../tests/fixtures/tiny-llama/config.json");
+const TINY_V5: &str = include_str!("../../tests/fixtures/tiny-llama/config.v5.json");
+const FABLE: &str = include_str!("../../../models/fable-7m/config.json");
+
+/// A small valid configuration with some fields replaced or added.
+fn with(fields: &str) -> Result<ModelConfig, ConfigError> {
+    let mut base: serde_json::Value = serde_json::from_str(
+        r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32,
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "max_position_embeddings": 4096}"#,
+    )
+    .unwrap();
+    let fields: serde_json::Value = serde_json::from_str(fields).unwrap();
+    for (name, value) in fields.as_object().unwrap() {
+        base[name] = value.clone();
+    }
+    ModelConfig::parse(&base.to_string())
+}
+
+fn scaling(fields: &str) -> Result<RopeScaling, ConfigError> {
+    with(&format!(r#"{{"rope_scaling": {fields}}}"#)).map(|config| config.rope.scaling)
+}
+
+#[test]
+fn both_spellings_of_rope_mean_the_same() {
+    let old = ModelConfig::parse(TINY).unwrap();
+    assert_eq!(old, ModelConfig::parse(TINY_V5).unwrap());
+    assert_eq!(
+        (old.num_blocks, old.heads, old.kv_heads, old.head_dim),
+        (4, 4, 2, 16)
+    );
+    assert_eq!(old.rope.theta, 500_000.0);
+    assert_eq!(
+        old.rope.scaling,
+        RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_positions: 64
+        }
+    );
+}
+
+#[test]
+fn the_embedded_model_is_understood() {
+    let config = ModelConfig::parse(FABLE).unwrap();
+    assert_eq!(
+        (config.num_blocks, config.hidden, config.ffn, config.vocab),
+        (8, 256, 768, 4096)
+    );
+    assert!(config.tied_head);
+    assert_eq!(config.dtype, Some(SpanDType::BF16));
+    assert_eq!(config.rope.scaling, RopeScaling::Default);
+}
+
+#[test]
+fn absent_fields_take_the_defaults_of_transformers() {
+    let config = with("{}").unwrap();
+    assert_eq!((config.kv_heads, config.head_dim), (4, 8));
+    assert_eq!((config.norm_eps, config.rope.theta), (1e-6, 10_000.0));
+    assert!(!config.attention_bias && !config.mlp_bias && !config.tied_head);
+    let config = with(r#"{"head_dim": null, "rope_scaling": null, "dtype": "auto"}"#).unwrap();
+    assert_eq!((config.head_dim, config.dtype), (8, None));
+}
+
+#[test]
+fn an_unsupported_architecture_names_the_supported_ones() {
+    let gpt2 = r#"{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 64}"#;
+    let message = ModelConfig::parse(gpt2).unwrap_err().to_string();
+    assert!(
+        message.contains("GPT2LMHeadModel") && message.contains("LlamaForCausalLM"),
+        "{message}"
+    );
+    assert!(matches!(
+        ModelConfig::parse("{}"),
+        Err(ConfigError::UnsupportedArchitecture { .. })
+    ));
+}
+
+#[test]
+fn impossible_sizes_are_refused() {
+    for (fields, named) in [
+        (r#"{"num_key_value_heads": 3}"#, "num_key_value_heads"),
+        (r#"{"num_attention_heads": 0}"#, "num_attention_heads"),
+        (r#"{"head_dim": 7}"#, "head_dim"),
+        (r#"{"hidden_size": 0}"#, "hidden_size"),
+        (r#"{"vocab_size": 99999999999}"#, "vocab_size"),
+        (r#"{"rms_norm_eps": -1.0}"#, "rms_norm_eps"),
+        (r#"{"hidden_act": "relu"}"#, "hidden_act"),
+        (r#"{"rope_theta": 0.5}"#, "rope_theta"),
+        (r#"{"partial_rotary_factor": 0.5}"#, "partial_rotary_factor"),
+        (r#"{"num_hidden_layers": -1}"#, "cannot be read"),
+    ] {
+        let message = with(fields).unwrap_err().to_string();
+        assert!(message.contains(named), "{fields}: {message}");
+    }
+    assert!(ModelConfig::parse("{").is_err());
+}
+
+#[test]
+fn every_kind_of_rope_scaling_is_read() {
+    assert_eq!(
+        scaling(r#"{"type": "linear", "factor": 2.0}"#).unwrap(),
+        RopeScaling::Linear { factor: 2.0 }
+    );
+    assert_eq!(
+        scaling(r#"{"rope_type": "dynamic", "factor": 4.0}"#).unwrap(),
+        RopeScaling::DynamicNtk {
+            factor: 4.0,
+            original_positions: 4096
+        }
+    );
+    let yarn = r#"{"rope_type": "yarn", "original_max_position_embeddings": 1024}"#;
+    assert_eq!(
+        scaling(yarn).unwrap(),
+        RopeScaling::Yarn {
+            factor: 4.0,
+            original_positions: 1024,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 0.1 * 4f64.ln() + 1.0,
+            truncate: true
+        }
+    );
+    let longrope = r#"{"rope_type": "longrope", "original_max_position_embeddings": 1024,
+        "short_factor": [1, 1, 1, 1], "long_factor": [1, 2, 3, 4]}"#;
+    let RopeScaling::LongRope {
+        attention_factor, ..
+    } = scaling(longrope).unwrap()
+    else {
+        panic!("not longrope");
+    };
+    assert_eq!(attention_factor, (1.0 + 4f64.ln() / 1024f64.ln()).sqrt());
+}
+
+#[test]
+fn a_wrong_rope_scaling_is_refused_by_field() {
+    for (fields, named) in [
+        (r#"{"rope_type": "spiral", "factor": 2.0}"#, "longrope"),
+        (r#"{"factor": 2.0}"#, "rope_type"),
+        (r#"{"type": "linear"}"#, "factor"),
+        (r#"{"type": "linear", "factor": 0}"#, "factor"),
+        (
+            r#"{"type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1}"#,
+            "high_freq_factor",
+        ),
+        (
+            r#"{"type": "longrope", "factor": 8, "short_factor": [1], "long_factor": [1]}"#,
+            "short_factor",
+        ),
+    ] {
+        let message = scaling(fields).unwrap_err().to_string();
+        assert!(message.contains(named), "{fields}: {message}");
+    }
+}

@@ -1,0 +1,185 @@
+//! What can go wrong between a model's name and its weights in memory, by who must act.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Why a model, a span of it or its head could not be loaded. Each text names the file.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The operator named a directory or file that is not there.
+    #[error("{}: not found", .path.display())]
+    NotFound {
+        /// What was looked for.
+        path: PathBuf,
+    },
+    /// The checkpoint's index names a shard that is not there: fetch it.
+    #[error("{}: shard is missing; it holds {tensor}; fetch it or choose other blocks", .path.display())]
+    MissingShard {
+        /// Where the shard should be.
+        path: PathBuf,
+        /// A tensor of the requested span that it should hold.
+        tensor: String,
+    },
+    /// A file that the operator must replace: truncated, overwritten or of another format.
+    #[error("{}: damaged: {reason}; delete it, with what it links to, and fetch it again", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+    },
+    /// The checkpoint does not hold a tensor that its configuration calls for.
+    #[error("{}: tensor {tensor} is missing; the checkpoint does not fit its config.json", .path.display())]
+    MissingTensor {
+        /// The file or index that was searched.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+    },
+    /// A tensor whose shape contradicts the configuration.
+    #[error(
+        "{}: tensor {tensor} has shape {found:?}, config.json calls for {expected:?}",
+        .path.display()
+    )]
+    WrongShape {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Shape by the configuration.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor of a type that is not read, such as a quantized one.
+    #[error("{}: tensor {tensor} is {found}; supported: F32, F16, BF16", .path.display())]
+    UnsupportedDType {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Its type as the file names it.
+        found: String,
+    },
+    /// The operator asked for blocks that the model does not have.
+    #[error(
+        "blocks {}:{} are outside the model; it has {num_blocks} blocks, 0:{num_blocks} is all of them",
+        .requested.start, .requested.end
+    )]
+    BlocksOutsideModel {
+        /// Blocks asked for.
+        requested: Range<usize>,
+        /// Blocks of the model.
+        num_blocks: usize,
+    },
+    /// A `config.json` that is not understood.
+    #[error("{}: {source}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: ConfigError,
+    },
+    /// The hub could not supply a file.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The operating system refused a file.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its answer.
+        source: std::io::Error,
+    },
+    /// The device is not there or not in this build.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// As the operator named it.
+        device: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// The device could not take the weights.
+    #[error("cannot place the weights: {0}")]
+    Place(String),
+}
+
+impl LoadError {
+    /// A damaged file; in the hub's cache it is a link, and deleting that alone would not help.
+    pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {
+        let reason = match path.read_link() {
+            Ok(target) => format!("{reason} (it links to {})", target.display()),
+            Err(_) => reason.to_string(),
+        };
+        Self::Damaged {
+            path: path.to_owned(),
+            reason,
+        }
+    }
+
+    /// Hides the tensor library's error type.
+    pub(crate) fn place(error: impl std::fmt::Display) -> Self {
+        Self::Place(error.to_string())
+    }
+}
+
+/// Why the hub did not supply a file.
+#[derive(Debug, Error)]
+pub enum HubError {
+    /// No such repository, revision or file: the operator must correct the name.
+    #[error("{repository}@{revision}: {file} does not exist on the hub ({detail})")]
+    NotFound {
+        /// `owner/name`.
+        repository: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// File in the repository.
+        file: String,
+        /// The hub's own words.
+        detail: String,
+    },
+    /// The repository is gated or private: the operator must ask for access or supply a token.
+    #[error("{repository}: access denied for {file}; {advice} ({detail})")]
+    AccessDenied {
+        /// `owner/name`.
+        repository: String,
+        /// File in the repository.
+        file: String,
+        /// What to do.
+        advice: String,
+        /// The hub's own words.
+        detail: String,
+    },
+    /// Offline, and the file was never fetched.
+    #[error(
+        "{repository}@{revision}: {file} is not in the cache at {}; fetch it once without offline mode",
+        .cache_dir.display()
+    )]
+    NotCached {
+        /// `owner/name`.
+        repository: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// File in the repository.
+        file: String,
+        /// Where it was looked for.
+        cache_dir: PathBuf,
+    },
+    /// The hub did not answer, or stopped answering: try again later.
+    #[error("{repository}: cannot fetch {file}: {detail}")]
+    Unreachable {
+        /// `owner/name`.
+        repository: String,
+        /// File in the repository.
+        file: String,
+        /// Last error.
+        detail: String,
+    },
+    /// Our own options are wrong, for example an endpoint that is no URL.
+    #[error("hub client: {0}")]
+    Client(String),
+}

@@ -1,0 +1,21 @@
+//! Where a model's files come from, and how weights are read from them.
+//!
+//! - `model_source`: a local directory or a repository of the hub, one interface
+//! - `hub`, `hub_options`, `download_progress`: fetching single files from the hub into its usual cache
+//! - `index`: which file holds which tensor
+//! - `checkpoint`: the tensors of one span, out of one or several `shard`s
+//! - `mapped_file`: read-only memory maps; the crate's one use of `unsafe`
+
+mod checkpoint;
+mod download_progress;
+mod hub;
+mod hub_options;
+mod index;
+mod mapped_file;
+mod model_source;
+mod shard;
+mod small_file;
+
+pub(crate) use checkpoint::Checkpoint;
+pub use hub_options::HubOptions;
+pub use model_source::ModelSource;

@@ -1,0 +1,197 @@
+//! One safetensors file: its checked header and its tensors as floats.
+//!
+//! | offset | size | field  | value                                                  |
+//! |-------:|-----:|--------|--------------------------------------------------------|
+//! |      0 |    8 | length | u64, little-endian, of the header                      |
+//! |      8 |    n | header | JSON: name -> dtype, shape, offsets into what follows  |
+//! |  8 + n |      | bytes  | the tensors, little-endian, without gaps               |
+
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
+
+use super::mapped_file::MappedFile;
+use super::small_file::io_error;
+use crate::dtype::SpanDType;
+use crate::error::LoadError;
+
+/// An open safetensors file whose header fits its size.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    path: PathBuf,
+    file: MappedFile,
+    /// Offset of the first tensor in the file.
+    tensors_start: u64,
+    metadata: Metadata,
+}
+
+impl Shard {
+    /// Opens the file and checks its header; touches no tensor.
+    ///
+    /// # Errors
+    /// [`LoadError::NotFound`], [`LoadError::Damaged`], [`LoadError::Io`].
+    pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
+        let io = |source| io_error(path, source);
+        let damaged = |reason: String| LoadError::damaged(path, reason);
+        let file = MappedFile::open(path).map_err(io)?;
+        let size_bytes = file.size_bytes().map_err(io)?;
+        if size_bytes < HEADER_START {
+            return Err(damaged(format!("only {size_bytes} bytes long")));
+        }
+        // Maps the whole file, but reads only the header's pages.
+        let whole = file.map(0..size_bytes).map_err(io)?;
+        let (header_bytes, metadata) =
+            SafeTensors::read_metadata(&whole).map_err(|error| damaged(describe(&error)))?;
+        drop(whole);
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            tensors_start: HEADER_START + header_bytes as u64,
+            metadata,
+        })
+    }
+
+    /// Type of a tensor as stored.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`].
+    pub(crate) fn dtype(&self, tensor: &str) -> Result<SpanDType, LoadError> {
+        let info = self.metadata.info(tensor);
+        match info.ok_or_else(|| self.missing(tensor))?.dtype {
+            Dtype::F32 => Ok(SpanDType::F32),
+            Dtype::BF16 => Ok(SpanDType::BF16),
+            Dtype::F16 => Ok(SpanDType::F16),
+            other => Err(LoadError::UnsupportedDType {
+                path: self.path.clone(),
+                tensor: tensor.to_owned(),
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+
+    /// Reads a tensor of exactly `shape`.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
+    /// [`LoadError::Io`].
+    pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let stored = self.dtype(tensor)?;
+        let info = self.metadata.info(tensor);
+        let info = info.ok_or_else(|| self.missing(tensor))?;
+        if info.shape != shape {
+            return Err(LoadError::WrongShape {
+                path: self.path.clone(),
+                tensor: tensor.to_owned(),
+                expected: shape.to_vec(),
+                found: info.shape.clone(),
+            });
+        }
+        let (start, end) = info.data_offsets;
+        let range = self.tensors_start + start as u64..self.tensors_start + end as u64;
+        let bytes = self.file.map(range).map_err(|source| LoadError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(decode(&bytes, stored))
+    }
+
+    fn missing(&self, tensor: &str) -> LoadError {
+        LoadError::MissingTensor {
+            path: self.path.clone(),
+            tensor: tensor.to_owned(),
+        }
+    }
+}
+
+/// Widens stored values; every value of a half type is one of single precision.
+fn decode(bytes: &[u8], stored: SpanDType) -> Vec<f32> {
+    let halves = bytes.as_chunks::<2>().0.iter();
+    match stored {
+        SpanDType::F32 => {
+            let singles = bytes.as_chunks::<4>().0.iter();
+            singles.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        }
+        SpanDType::BF16 => halves
+            .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
+            .collect(),
+        SpanDType::F16 => halves
+            .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
+            .collect(),
+    }
+}
+
+/// The header's fault in words that an operator understands.
+fn describe(error: &SafeTensorError) -> String {
+    match error {
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "its size does not fit its header, as after an interrupted copy".to_owned()
+        }
+        SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
+            "no safetensors header, or cut within it".to_owned()
+        }
+        other => format!("no valid safetensors header: {other}"),
+    }
+}
+
+/// Bytes before the header.
+const HEADER_START: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Shard, SpanDType, decode};
+
+    /// A file with one tensor `w` of shape `[2, 2]`.
+    fn small_file() -> Vec<u8> {
+        let header = br#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&[0; 16]);
+        bytes
+    }
+
+    /// Opens a file of these bytes and reads its tensor, if there is one.
+    fn read(bytes: &[u8]) -> Option<Vec<f32>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        Shard::open(&path).ok()?.read("w", &[2, 2]).ok()
+    }
+
+    #[test]
+    fn every_prefix_is_an_error() {
+        let bytes = small_file();
+        assert_eq!(read(&bytes), Some(vec![0.0; 4]));
+        for length in 0..bytes.len() {
+            assert_eq!(read(&bytes[..length]), None, "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_an_error_or_another_value(place in 0usize..81, byte: u8) {
+            let mut bytes = small_file();
+            bytes[place] = byte;
+            if let Some(values) = read(&bytes) {
+                prop_assert_eq!(values.len(), 4);
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_widened_exactly() {
+        let value = 1.003_906_3_f32;
+        assert_eq!(decode(&value.to_le_bytes(), SpanDType::F32), [value]);
+        assert_eq!(
+            decode(&[0x80, 0x3f, 0x00, 0xc0], SpanDType::BF16),
+            [1.0, -2.0]
+        );
+        assert_eq!(
+            decode(&[0x00, 0x3c, 0x01, 0x00], SpanDType::F16),
+            [1.0, 2f32.powi(-24)]
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The model against stored reference values, through its public interface alone.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not covered by the lint's own exception"
+)]
+
+mod generation;
+mod golden;
+mod hub;
+mod loading;
+mod prompts;
+mod sessions;
+mod support;
