@@ -85,6 +85,10 @@ pub(crate) const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A writer gives up on a peer that takes not one byte for this long.
 pub(crate) const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a callee that has answered waits for the end of the caller's input before it closes:
+/// hivemind's daemon drops a caller that is still writing then, and with it the answer.
+pub(crate) const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a finished stream waits for the peer to close its side, so that the last bytes are
 /// not overtaken by a reset.
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
