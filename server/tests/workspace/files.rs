@@ -91,13 +91,14 @@ fn nothing_names_one_machine() {
     for path in files("") {
         let Some(text) = text(&path) else { continue };
         for (number, line) in text.lines().enumerate() {
-            for place in places.iter().filter(|place| stands_alone(line, place)) {
-                panic!(
-                    "{}:{} names a place of one machine, {place}: {line}",
-                    path.display(),
-                    number + 1
-                );
-            }
+            let place = places.iter().find(|place| stands_alone(line, place));
+            assert_eq!(
+                place,
+                None,
+                "{}:{} names a place of one machine: {line}",
+                path.display(),
+                number + 1
+            );
         }
     }
 }
