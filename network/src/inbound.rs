@@ -1,4 +1,4 @@
-//! The libp2p behaviour that receives calls.
+//! The libp2p behaviour that receives calls and keeps [`Links`] up to date.
 //!
 //! `libp2p-stream` hands inbound streams over through a queue of one and drops the rest of a
 //! burst, so it only opens our outbound streams; this accepts every stream that has a permit.
@@ -19,21 +19,24 @@ use libp2p::{
     },
 };
 
-use crate::services::Services;
+use crate::{links::Links, services::Services};
 
 /// Offers the served names on every connection.
 #[derive(Debug)]
-pub(crate) struct Behaviour(Services);
+pub(crate) struct Behaviour {
+    services: Services,
+    links: Links,
+}
 
 impl Behaviour {
-    pub(crate) fn new(services: Services) -> Self {
-        Self(services)
+    pub(crate) fn new(services: Services, links: Links) -> Self {
+        Self { services, links }
     }
 
     fn handler(&self, peer: PeerId) -> Handler {
         Handler {
             peer,
-            services: self.0.clone(),
+            services: self.services.clone(),
         }
     }
 }
@@ -63,7 +66,13 @@ impl NetworkBehaviour for Behaviour {
         Ok(self.handler(peer))
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(opened) => self.links.connected(opened.peer_id),
+            FromSwarm::ConnectionClosed(closed) => self.links.disconnected(&closed.peer_id),
+            _ => {}
+        }
+    }
 
     fn on_connection_handler_event(
         &mut self,

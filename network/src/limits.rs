@@ -55,6 +55,9 @@ pub(crate) const COMMAND_QUEUE: usize = 256;
 /// Dial, security and muxer handshake of one connection. Petals' client gives up after 5 s.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The first call on a connection waits this long for identify; then it goes ahead without.
+pub(crate) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// One FIND_NODE lookup in the kad table.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -81,6 +84,10 @@ pub(crate) const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A writer gives up on a peer that takes not one byte for this long.
 pub(crate) const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a callee that has answered waits for the end of the caller's input before it closes:
+/// hivemind's daemon drops a caller that is still writing then, and with it the answer.
+pub(crate) const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a finished stream waits for the peer to close its side, so that the last bytes are
 /// not overtaken by a reset.

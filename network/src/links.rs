@@ -6,12 +6,14 @@ use std::{
 };
 
 use libp2p::PeerId;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
-use crate::limits::MAX_OUTBOUND_STREAMS_PER_PEER;
+use crate::limits::{IDENTIFY_TIMEOUT, MAX_OUTBOUND_STREAMS_PER_PEER};
 
-/// Shared by the event loop, which writes, and the node handles, which read.
-/// A std mutex: nothing awaits under it.
+/// Written by the swarm's task, read by everybody. A std mutex: nothing awaits under it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Links(Arc<Mutex<HashMap<PeerId, Link>>>);
 
@@ -21,6 +23,8 @@ struct Link {
     /// One permit for each stream that we may open. New with the first connection: streams of
     /// earlier ones are gone.
     streams: Arc<Semaphore>,
+    /// Whether identify has finished or failed.
+    identified: watch::Sender<bool>,
 }
 
 impl Links {
@@ -29,6 +33,7 @@ impl Links {
         let link = links.entry(peer).or_insert_with(|| Link {
             connections: 0,
             streams: Arc::new(Semaphore::new(MAX_OUTBOUND_STREAMS_PER_PEER)),
+            identified: watch::Sender::new(false),
         });
         link.connections += 1;
     }
@@ -40,6 +45,29 @@ impl Links {
             if link.connections == 0 {
                 links.remove(peer);
             }
+        }
+    }
+
+    pub(crate) fn set_identified(&self, peer: &PeerId) {
+        if let Some(link) = self.lock().get(peer) {
+            link.identified.send_replace(true);
+        }
+    }
+
+    /// Waits until identify with a connected peer has finished or failed, as go-libp2p does
+    /// before it opens a stream. Both sides of a call then know each other's addresses, which
+    /// peer routing needs as soon as the call has told somebody else of one of them.
+    pub(crate) async fn identified(&self, peer: &PeerId) {
+        let waiting = self
+            .lock()
+            .get(peer)
+            .map(|link| link.identified.subscribe());
+        let Some(mut waiting) = waiting else {
+            return;
+        };
+        let finished = timeout(IDENTIFY_TIMEOUT, waiting.wait_for(|identified| *identified)).await;
+        if finished.is_err() {
+            self.set_identified(peer);
         }
     }
 

@@ -57,13 +57,13 @@ impl Node {
     /// # Errors
     /// [`NetworkError`] names the address or setting that cannot be used.
     pub async fn start(config: NodeConfig) -> Result<(Self, NodeTask), NetworkError> {
-        let services = Services::default();
-        let mut swarm = swarm::build(&config, services.clone())?;
+        let links = Links::default();
+        let services = Services::new(links.clone());
+        let mut swarm = swarm::build(&config, services.clone(), links.clone())?;
         listen(&mut swarm, &config.listen).await?;
         for address in config.announce {
             swarm.add_external_address(address);
         }
-        let links = Links::default();
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let node = Self(Arc::new(Shared {
             peer: *swarm.local_peer_id(),
@@ -208,6 +208,7 @@ impl Node {
         let mut retried = false;
         loop {
             self.connect(peer).await?;
+            self.0.links.identified(&peer).await;
             let Some(streams) = self.0.links.streams(&peer) else {
                 continue;
             };

@@ -13,6 +13,7 @@ use crate::{
     admission::Admission,
     bare_names,
     limits::MAX_REFUSING,
+    links::Links,
     rpc::{
         StreamCall, UnaryCall, close_and_linger, serve_stream, serve_unary, split, stream_refusal,
         unary_refusal, write_all,
@@ -26,6 +27,7 @@ pub(crate) struct Services(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    links: Links,
     table: RwLock<HashMap<StreamProtocol, Service>>,
     admission: Admission,
     refusing: Arc<Semaphore>,
@@ -43,9 +45,11 @@ enum Service {
 const TOO_MANY: &str =
     "overloaded: too many unfinished requests; finish some or try another server";
 
-impl Default for Services {
-    fn default() -> Self {
+impl Services {
+    /// No handlers yet; calls of a peer wait for `links` to know who it is.
+    pub(crate) fn new(links: Links) -> Self {
         Self(Arc::new(Shared {
+            links,
             table: RwLock::default(),
             admission: Admission::default(),
             refusing: Arc::new(Semaphore::new(MAX_REFUSING)),
@@ -53,9 +57,7 @@ impl Default for Services {
             stopped: CancellationToken::new(),
         }))
     }
-}
 
-impl Services {
     /// Serves `rpc`; an earlier handler of that name gets no further calls.
     pub(crate) fn add_unary(&self, rpc: &str, calls: mpsc::Sender<UnaryCall>) {
         self.add(rpc, Service::Unary(calls));
@@ -92,12 +94,28 @@ impl Services {
         };
         let share = self.0.admission.share(peer);
         match service {
-            Service::Unary(calls) => self.spawn(serve_unary(peer, stream, permit, share, calls)),
+            Service::Unary(calls) => self.spawn_identified(peer, move || {
+                serve_unary(peer, stream, permit, share, calls)
+            }),
             Service::Stream(calls) => {
                 let services = self.clone();
-                self.spawn(serve_stream(peer, stream, permit, share, calls, services));
+                self.spawn_identified(peer, move || {
+                    serve_stream(peer, stream, permit, share, calls, services)
+                });
             }
         }
+    }
+
+    /// Runs `task` once it is known who `peer` is.
+    fn spawn_identified<F>(&self, peer: PeerId, task: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let links = self.0.links.clone();
+        self.spawn(async move {
+            links.identified(&peer).await;
+            task().await;
+        });
     }
 
     /// Answers with an error in the framing of `service`, or resets the stream if many are being

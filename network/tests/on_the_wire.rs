@@ -189,6 +189,28 @@ async fn a_callees_answer_ends_with_eof_and_no_marker() {
     let answer = soon("the answer", read_to_end(&mut stream)).await.unwrap();
     assert_eq!(answer, [accepted(STREAM), message("answer")].concat());
 
+    // An answer that is complete before the input is waits for its end, not for ever.
+    let mut stream = raw.propose(STREAM, &message("one")).await;
+    let server = soon("the call", calls.recv()).await.unwrap().stream;
+    server.fail("no");
+    let error = [1, 0, 0, 0, 0, 0, 0, 0, 4, 0x0a, 2, b'n', b'o'];
+    let answer = read(&mut stream, accepted(STREAM).len() + error.len()).await;
+    assert_eq!(answer, [accepted(STREAM), error.to_vec()].concat());
+    let mut byte = [0];
+    for _ in 0..100 {
+        assert!(futures::poll!(stream.read(&mut byte)).is_pending());
+        tokio::task::yield_now().await;
+    }
+    stream
+        .write_all(&[&message("two")[..], END_OF_INPUT].concat())
+        .await
+        .unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(
+        soon("the end", read_to_end(&mut stream)).await.unwrap(),
+        b""
+    );
+
     // Any frame with marker 1 ends the input, whatever it holds; EOF says that nobody listens.
     let mut stream = raw
         .propose(STREAM, &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0xff, 0xff])

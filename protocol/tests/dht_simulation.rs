@@ -362,3 +362,37 @@ fn a_value_that_was_read_is_kept_near_the_reader() {
     assert_eq!(read(&mut swarm, reader, "popular", false).len(), 1);
     assert_eq!(swarm.messages(), calls, "answered from the copy");
 }
+
+#[test]
+fn a_copy_in_use_is_fetched_again_before_it_expires() {
+    let mut swarm = Swarm::new(14, 0.0);
+    let all: Vec<NodeIndex> = (0..20)
+        .map(|n| swarm.add_server(&[0][..n.min(1)]))
+        .collect();
+    swarm.run_until_ready(&all);
+    let begin = swarm.now();
+    store(&mut swarm, 2, vec![plain("popular", "old", begin + 60.0)]);
+    let reader = *all
+        .iter()
+        .find(|node| swarm.stored_keys(**node) == 0)
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            read(&mut swarm, reader, "popular", false),
+            BTreeSet::from(["old".to_owned()])
+        );
+    }
+    swarm.run_until(begin + 30.0);
+    store(&mut swarm, 2, vec![plain("popular", "new", begin + 300.0)]);
+    assert_eq!(
+        read(&mut swarm, reader, "popular", false),
+        BTreeSet::from(["old".to_owned()])
+    );
+    swarm.run_until(begin + 58.0);
+    let calls = swarm.messages();
+    assert_eq!(
+        read(&mut swarm, reader, "popular", false),
+        BTreeSet::from(["new".to_owned()])
+    );
+    assert_eq!(swarm.messages(), calls, "it was fetched at 55 s");
+}

@@ -31,6 +31,14 @@ use crate::{error::CallError, node::Node, rpc::UnaryCall, time::unix_time};
 pub(super) const ASK_QUEUE: usize = 64;
 /// Calls on the network at a time; further ones wait their turn within their own timeout.
 const MAX_CALLS: usize = 256;
+/// Longer than any timeout of the state machine, which ends the call.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// Pauses before a call is repeated whose peer has no known address.
+const ADDRESS_PAUSES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+];
 /// Never sleep longer: the wall clock may be set while we do.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// Never sleep less: a wake-up in the past must not spin.
@@ -240,7 +248,9 @@ impl Driver {
             let result = match tokio::time::timeout(timeout, permits.acquire_owned()).await {
                 Ok(Ok(_permit)) => {
                     let left = timeout.saturating_sub(started.elapsed());
-                    let answer = node.call(peer, rpc.name(), request.encode(), left).await;
+                    let found = call_when_found(&node, peer, rpc, request.encode());
+                    let answer = tokio::time::timeout(left, found).await;
+                    let answer = answer.unwrap_or(Err(CallError::Timeout));
                     answer.map_err(failure).and_then(|body| decode(rpc, body))
                 }
                 Ok(Err(_)) | Err(_) => Err(CallFailure::Overloaded),
@@ -252,6 +262,27 @@ impl Driver {
             Ended { call, result }
         });
     }
+}
+
+/// Calls a peer; once more and again if nobody could tell its address. Just after a start that is
+/// so for peers we hear of before libp2p's own exchange of addresses has ended.
+async fn call_when_found(
+    node: &Node,
+    peer: PeerId,
+    rpc: Rpc,
+    body: Bytes,
+) -> Result<Bytes, CallError> {
+    for pause in ADDRESS_PAUSES {
+        let answer = node
+            .call(peer, rpc.name(), body.clone(), CALL_DEADLINE)
+            .await;
+        let unreachable = matches!(answer, Err(CallError::Unreachable { .. }));
+        if !unreachable || !node.addresses(peer).await.is_empty() {
+            return answer;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    node.call(peer, rpc.name(), body, CALL_DEADLINE).await
 }
 
 fn decode(rpc: Rpc, body: Bytes) -> Result<DhtResponse, CallFailure> {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     admission::{HalfOpen, Share},
     error::ReadError,
-    limits::{FIRST_FRAME_TIMEOUT, QUEUE_TIMEOUT},
+    limits::{FIRST_FRAME_TIMEOUT, QUEUE_TIMEOUT, SETTLE_TIMEOUT},
     services::Services,
 };
 
@@ -49,6 +49,8 @@ pub struct ServerReceiver {
     reader: FrameReader<ReadHalf>,
     decoder: StreamDecoder,
     first: Option<Received>,
+    /// Nothing further will come.
+    ended: bool,
 }
 
 /// The sending half. The stream lives until both halves are dropped.
@@ -99,6 +101,7 @@ impl ServerStream {
                 reader: FrameReader::new(reader, Some(share)),
                 decoder: StreamDecoder::new(MAX_STREAM_FRAME_BYTES),
                 first: None,
+                ended: false,
             },
             sender: ServerSender(writer),
             services,
@@ -129,9 +132,7 @@ impl ServerStream {
             sender,
             services,
         } = self;
-        services.spawn(async move {
-            close_and_linger(receiver.reader.into_stream(), sender.0).await;
-        });
+        services.spawn(receiver.close_with(sender));
     }
 
     /// Sends an error frame with `text` and ends the stream, both after this returns.
@@ -144,13 +145,14 @@ impl ServerStream {
         } = self;
         services.spawn(async move {
             if write_all(&mut sender.0, &frame).await.is_ok() {
-                close_and_linger(receiver.reader.into_stream(), sender.0).await;
+                receiver.close_with(sender).await;
             }
         });
     }
 
-    /// Two halves, for a handler that notices a vanished caller while it computes. Call
-    /// [`ServerSender::close`] at the end and keep the receiver until it returns `Closed`.
+    /// Two halves, for a handler that notices a vanished caller while it computes. At the end,
+    /// receive until `EndOfInput` (1 s at most) before [`ServerSender::close`], as
+    /// [`ServerStream::finish`] does: a daemon drops a caller that still writes.
     #[must_use]
     pub fn split(self) -> (ServerReceiver, ServerSender) {
         (self.receiver, self.sender)
@@ -166,8 +168,9 @@ impl ServerReceiver {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
-        match self.reader.next(|buffer| self.decoder.decode(buffer)).await {
-            Ok(Some(StreamFrame::Message(body))) => Ok(Received::Message(body)),
+        let frame = self.reader.next(|buffer| self.decoder.decode(buffer));
+        let received = match frame.await {
+            Ok(Some(StreamFrame::Message(body))) => return Ok(Received::Message(body)),
             // From a caller every such frame means the end of its input.
             Ok(Some(StreamFrame::Error(_))) => Ok(Received::EndOfInput),
             Ok(None) | Err(ReadError::Io(_) | ReadError::Truncated) => Ok(Received::Closed),
@@ -175,7 +178,22 @@ impl ServerReceiver {
             Err(ReadError::Decode(error)) => Err(ReceiveError::Malformed {
                 reason: error.to_string(),
             }),
+        };
+        self.ended = true;
+        received
+    }
+
+    /// Lets the caller finish its input, then ends the stream.
+    async fn close_with(mut self, sender: ServerSender) {
+        let settled = timeout(SETTLE_TIMEOUT, async {
+            while !self.ended {
+                let _ = self.recv().await;
+            }
+        });
+        if settled.await.is_err() {
+            tracing::trace!("closing a stream whose caller is still sending");
         }
+        close_and_linger(self.reader.into_stream(), sender.0).await;
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
         CONNECTION_TIMEOUT, LOOKUP_TIMEOUT, MAX_CONNECTIONS_PER_PEER, MAX_KNOWN_PEERS,
         MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, PING_INTERVAL, PING_TIMEOUT,
     },
+    links::Links,
     services::Services,
 };
 
@@ -47,14 +48,16 @@ pub(crate) struct Behaviour {
     ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     relay: relay::client::Behaviour,
-    inbound: inbound::Behaviour,
     outbound: libp2p_stream::Behaviour,
+    // The last to hear of a connection: once it says "connected", the others can use it.
+    inbound: inbound::Behaviour,
 }
 
 /// Sets up everything that needs no socket yet.
 pub(crate) fn build(
     config: &NodeConfig,
     services: Services,
+    links: Links,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
     let failed = |reason: String| NetworkError::Transport { reason };
     let security = (noise::Config::new, tls::Config::new);
@@ -66,7 +69,10 @@ pub(crate) fn build(
         .map_err(|error| failed(format!("name server configuration: {error}")))?
         .with_relay_client(security, BareYamux::new)
         .map_err(|error| failed(error.to_string()))?
-        .with_behaviour(|keypair, relay| behaviour(config, &keypair.public(), relay, services))
+        .with_behaviour(|keypair, relay| {
+            let inbound = inbound::Behaviour::new(services, links);
+            behaviour(config, &keypair.public(), relay, inbound)
+        })
         .map_err(|error| failed(error.to_string()))?
         .with_swarm_config(|swarm| {
             swarm
@@ -85,7 +91,7 @@ fn behaviour(
     config: &NodeConfig,
     public_key: &PublicKey,
     relay: relay::client::Behaviour,
-    services: Services,
+    inbound: inbound::Behaviour,
 ) -> Behaviour {
     let peer = public_key.to_peer_id();
     let limits = ConnectionLimits::default()
@@ -107,8 +113,8 @@ fn behaviour(
         ping: ping::Behaviour::new(ping),
         kad: kad(peer, config.client_mode),
         relay,
-        inbound: inbound::Behaviour::new(services),
         outbound: libp2p_stream::Behaviour::new(),
+        inbound,
     }
 }
 

@@ -166,7 +166,6 @@ impl EventLoop {
                         failed_pings: 0,
                     },
                 );
-                self.links.connected(peer_id);
                 self.identified.on_connected(peer_id);
                 self.connector.on_connected(&peer_id);
                 if let Some(reply) = self.dials.remove(&connection_id) {
@@ -183,7 +182,6 @@ impl EventLoop {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
                 metrics::connection(&endpoint, -1.0);
                 self.connections.remove(&connection_id);
-                self.links.disconnected(&peer_id);
                 if num_established == 0 {
                     self.identified.on_disconnected(&peer_id);
                 }
@@ -221,6 +219,10 @@ impl EventLoop {
                 peer_id,
                 info,
             }) => self.on_identified(connection_id, peer_id, info),
+            BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. }) => {
+                tracing::debug!(peer = %peer_id, %error, "identify failed");
+                self.links.set_identified(&peer_id);
+            }
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
                 id,
@@ -257,6 +259,7 @@ impl EventLoop {
             }
             self.book.add(peer, address);
         }
+        self.links.set_identified(&peer);
     }
 
     fn on_ping(&mut self, event: ping::Event) {

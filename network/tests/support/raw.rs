@@ -75,7 +75,17 @@ impl RawPeer {
             port_use: PortUse::New,
         };
         let (_, muxer) = transport.dial(address, options).unwrap().await.unwrap();
-        Self::drive(key.public().to_peer_id(), muxer, None)
+        let mut raw = Self::drive(key.public().to_peer_id(), muxer, None);
+        let (_, nothing) = mpsc::channel(1);
+        let mut inbound = std::mem::replace(&mut raw.inbound, nothing);
+        tokio::spawn(async move {
+            while let Some(mut stream) = inbound.recv().await {
+                if read_proposal(&mut stream).await.is_ok() {
+                    refuse(&mut stream).await;
+                }
+            }
+        });
+        raw
     }
 
     fn drive(
@@ -150,25 +160,20 @@ impl RawPeer {
     }
 
     /// Waits for the first inbound stream that proposes `name` and returns it with the bytes that
-    /// followed; nothing is answered. Other streams (identify, ping, kad) are left unanswered.
+    /// followed; nothing is answered. Other streams (identify, ping, kad) are refused.
     pub(crate) async fn accept(
         &mut self,
         name: &str,
         payload_bytes: usize,
     ) -> (SubstreamBox, Vec<u8>) {
-        let mut others = Vec::new();
         loop {
             let mut stream = self.inbound.recv().await.unwrap();
-            let mut start = vec![0; HEADER.len() + 1];
-            stream.read_exact(&mut start).await.unwrap();
-            let mut proposed = vec![0; usize::from(*start.last().unwrap())];
-            stream.read_exact(&mut proposed).await.unwrap();
-            if proposed == format!("{name}\n").as_bytes() {
+            if read_proposal(&mut stream).await.unwrap() == format!("{name}\n").as_bytes() {
                 let mut payload = vec![0; payload_bytes];
                 stream.read_exact(&mut payload).await.unwrap();
                 return (stream, payload);
             }
-            others.push(stream);
+            refuse(&mut stream).await;
         }
     }
 }
@@ -217,6 +222,21 @@ impl RawListener {
             }
         }
     }
+}
+
+/// Reads header and proposed name.
+async fn read_proposal(stream: &mut SubstreamBox) -> std::io::Result<Vec<u8>> {
+    let mut start = vec![0; HEADER.len() + 1];
+    stream.read_exact(&mut start).await?;
+    let mut proposed = vec![0; usize::from(*start.last().unwrap())];
+    stream.read_exact(&mut proposed).await?;
+    Ok(proposed)
+}
+
+async fn refuse(stream: &mut SubstreamBox) {
+    // The proposer may be gone already.
+    let _ = stream.write_all(&[HEADER, NOT_AVAILABLE].concat()).await;
+    let _ = stream.flush().await;
 }
 
 /// Header, name and payload as they are on the wire.

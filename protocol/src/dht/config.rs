@@ -27,7 +27,7 @@ pub struct DhtConfig {
     /// Width of a lookup.
     pub beam: usize,
     /// Calls that one lookup has under way: between the reference's default (4) and what its client uses (32).
-    pub workers: usize,
+    pub parallel_calls: usize,
     /// Nodes that did not supply a value and are sent a copy after a get.
     pub cache_nearest: usize,
     /// Time for one call.
@@ -54,7 +54,7 @@ impl DhtConfig {
             bucket_size: 20,
             replicas: 5,
             beam: 20,
-            workers: 8,
+            parallel_calls: 8,
             cache_nearest: 1,
             call_timeout: Duration::from_secs(3),
             initial_peer_period: Duration::from_secs(30),

@@ -29,7 +29,7 @@ pub struct Visit {
 pub struct Lookup {
     queries: BTreeMap<DhtId, Query>,
     beam: usize,
-    workers: usize,
+    parallel_calls: usize,
     visits_under_way: usize,
     keys_per_visit: usize,
 }
@@ -58,11 +58,11 @@ enum Progress {
 }
 
 impl Lookup {
-    /// A search for `keys` with at most `workers` calls at a time; `known` gives the nodes to begin with.
+    /// A search for `keys` with at most `parallel_calls` calls at a time; `known` gives the nodes to begin with.
     pub fn new(
         keys: impl IntoIterator<Item = DhtId>,
         beam: usize,
-        workers: usize,
+        parallel_calls: usize,
         known: impl Fn(&DhtId) -> Vec<NodeContact>,
     ) -> Self {
         let mut queries = BTreeMap::new();
@@ -77,7 +77,7 @@ impl Lookup {
         Self {
             queries,
             beam: beam.max(1),
-            workers: workers.max(1),
+            parallel_calls: parallel_calls.max(1),
             visits_under_way: 0,
             keys_per_visit,
         }
@@ -85,7 +85,7 @@ impl Lookup {
 
     /// The next call to make now, if any. Nodes for which `is_excluded` holds count as failed.
     pub fn next_visit(&mut self, is_excluded: impl Fn(&Bytes) -> bool) -> Option<Visit> {
-        while self.visits_under_way < self.workers {
+        while self.visits_under_way < self.parallel_calls {
             let (_, distance, key) = self
                 .queries
                 .iter()

@@ -59,6 +59,7 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     pub(crate) fn new(seed: u64, loss: f64) -> Self {
+        println!("seed {seed}, loss {loss}");
         Self {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             loss,

@@ -72,7 +72,7 @@ fn the_keys_of_one_visit_are_the_root_of_all_and_at_most_sixteen() {
         let keys = (0..keys).map(|n: u32| DhtId::of_raw(&n.to_be_bytes()));
         let mut lookup = Lookup::new(keys, 20, 1, |_| vec![node(1)]);
         assert_eq!(lookup.next_visit(|_| false).unwrap().keys.len(), expected);
-        assert_eq!(lookup.next_visit(|_| false), None, "one worker");
+        assert_eq!(lookup.next_visit(|_| false), None, "one call at a time");
     }
 }
 

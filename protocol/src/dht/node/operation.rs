@@ -49,7 +49,7 @@ impl DhtNode {
         let key = OperationKey(self.next_operation);
         self.next_operation = self.next_operation.wrapping_add(1);
         let known = |key: &DhtId| self.table.nearest(key, self.config.beam, None);
-        let lookup = Lookup::new(keys, self.config.beam, self.config.workers, known);
+        let lookup = Lookup::new(keys, self.config.beam, self.config.parallel_calls, known);
         let deadline = now + OPERATION_TIMEOUT.as_secs_f64();
         self.advance(
             key,
