@@ -8,9 +8,9 @@
 //! - A job whose caller has gone is skipped. A panic in the span is caught and answered to the callers of that call;
 //!   after a few in a row the server reports not ready.
 
+mod compute_loop;
 mod forward_job;
 mod step_job;
-mod worker;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -30,9 +30,9 @@ use crate::lease::{Lease, Reservation};
 use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
 use crate::scheduler::{LineCaps, Scheduler, Turn};
+use compute_loop::ComputeLoop;
 use forward_job::ForwardJob;
 use step_job::StepJob;
-use worker::Worker;
 
 /// Stack of the compute thread: candle recurses little, but debug builds have large frames.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -123,11 +123,11 @@ impl Compute {
             healthy: AtomicBool::new(true),
         });
         let handle = ComputeHandle { inbox };
-        let worker = Worker::new(span, handle.clone());
+        let compute_loop = ComputeLoop::new(span, handle.clone());
         let thread = std::thread::Builder::new()
             .name("compute".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || worker.run())?;
+            .spawn(move || compute_loop.run())?;
         Ok(Self {
             handle,
             thread: Some(thread),

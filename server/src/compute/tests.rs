@@ -5,7 +5,7 @@ use std::time::Instant;
 use block_model::{ForwardRow, Row, SpanDType, SpanError};
 use futures::FutureExt;
 
-use super::worker::MAX_PANICS_IN_A_ROW;
+use super::compute_loop::MAX_PANICS_IN_A_ROW;
 use super::*;
 use crate::lease::CacheBudget;
 

@@ -1,6 +1,6 @@
 //! The compute thread's loop: takes work from the inbox, calls the span, answers.
 //!
-//! The span is only called through [`Worker::guarded`]: a panic becomes an error for the callers of that call.
+//! The span is only called through [`ComputeLoop::guarded`]: a panic becomes an error for the callers of that call.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,13 +31,13 @@ impl Drop for StopOnExit {
 }
 
 /// The thread's own state.
-pub(super) struct Worker {
+pub(super) struct ComputeLoop {
     span: Box<dyn BlockSpan>,
     handle: ComputeHandle,
     panics_in_a_row: u32,
 }
 
-impl Worker {
+impl ComputeLoop {
     pub(super) fn new(span: Box<dyn BlockSpan>, handle: ComputeHandle) -> Self {
         Self {
             span,
