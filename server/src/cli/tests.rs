@@ -90,7 +90,7 @@ fn command_lines_of_petals_parse() {
         "model --quant_type none --compression FLOAT16 --max_batch_size 2048 --min_batch_size 1 --balance_quality 0.5",
         "model --max_alloc_timeout 600 --request_timeout 180 --session_timeout 1800 --step_timeout 300 --update_period 60 --expiration 120",
         "model --announce_maddrs /ip4/1.2.3.4/tcp/31330 --skip_reachability_check --use_auth_token --increase_file_limit 4096",
-        "model --throughput 10 --device cpu --revision main --cache_dir /tmp/x --daemon_startup_timeout 60 --stats_report_interval 60",
+        "model --throughput 10 --device cpu --revision main --cache_dir cache --daemon_startup_timeout 60 --stats_report_interval 60",
         "model --throughput dry_run --dht_prefix tiny-hf --max_chunk_size_bytes 268435456 --mean_balance_check_period 60",
     ] {
         parsed(line);

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use block_model::SpanDType;
+
 use super::*;
-use crate::cli;
+use crate::cli::{self, Blocks};
 
 fn config_in(root: &Path, line: &str) -> Result<Config, Failure> {
     let folders = Folders::under(root);

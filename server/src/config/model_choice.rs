@@ -1,0 +1,93 @@
+//! Which model, and which part of it.
+
+use std::path::Path;
+
+use block_model::SpanDType;
+
+use crate::cli::{Blocks, Cli};
+use crate::error_report::{Exit, Failure};
+
+/// Which model, and which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// Hub name or folder, as given.
+    pub name: String,
+    /// Whether `name` is a folder of this machine.
+    pub is_local: bool,
+    /// Branch, tag or commit on the hub.
+    pub revision: String,
+    /// Blocks asked for.
+    pub blocks: Blocks,
+    /// Dtype of the blocks; `None` = Petals' automatic choice.
+    pub dtype: Option<SpanDType>,
+}
+
+impl ModelChoice {
+    /// Checks the flags of the model.
+    ///
+    /// # Errors
+    /// No model, no blocks for a hub model, no such dtype (exit 2), or no such folder (66).
+    pub(super) fn from_cli(cli: &Cli) -> Result<Self, Failure> {
+        // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
+        let name = cli
+            .model
+            .positional_model
+            .as_ref()
+            .or(cli.model.model.as_ref());
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return Err(Failure::usage("no model given").hint(
+                "block-server --model M --blocks 0:20, with a hub name or a local folder as M",
+            ));
+        };
+        let is_local = Path::new(name).is_dir();
+        if !is_local && looks_like_a_folder(name) {
+            return Err(Failure::new(Exit::NoInput, format!("there is no folder {name}"))
+            .hint("a local model is a folder with config.json and .safetensors files; a hub model is ORG/NAME"));
+        }
+        let blocks = match (&cli.model.blocks, is_local) {
+            (Some(blocks), _) => blocks.clone(),
+            (None, true) => Blocks::All,
+            (None, false) => {
+                return Err(Failure::usage(
+                "--blocks is needed for a hub model, as it decides how much is downloaded",
+            )
+            .hint(
+                "--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block",
+            ));
+            }
+        };
+        let dtype = match cli.model.dtype.as_str() {
+            "auto" => None,
+            name => Some(SpanDType::parse(name).ok_or_else(|| {
+                Failure::usage(format!(
+                    "--dtype accepts auto, bf16, f16 or f32, got {name}"
+                ))
+                .hint("Petals' names float32, bfloat16 and float16 are accepted too")
+            })?),
+        };
+        Ok(Self {
+            name: if is_local {
+                name.clone()
+            } else {
+                hub_name(name)
+            },
+            is_local,
+            revision: cli.model.revision.clone(),
+            blocks,
+            dtype,
+        })
+    }
+}
+
+/// Petals once kept converted copies under `bigscience/X-petals`; it rewrites the name too.
+fn hub_name(name: &str) -> String {
+    match name.strip_suffix("-petals") {
+        Some(original) if name.starts_with("bigscience/") => original.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// A hub name is `NAME` or `ORG/NAME`.
+fn looks_like_a_folder(name: &str) -> bool {
+    name.starts_with(['/', '.', '~', '\\']) || name.matches('/').count() > 1
+}
