@@ -9,6 +9,8 @@ use std::time::Duration;
 use block_network::Multiaddr;
 use block_protocol::Compression;
 
+pub use model_choice::ModelChoice;
+
 use crate::addresses::{self, Announce};
 use crate::cli::{Cli, LimitFlags, LogFormat, Throughput};
 use crate::error_report::{Exit, Failure};
