@@ -17,8 +17,6 @@ use crate::error_report::{Exit, Failure};
 use crate::folders::Folders;
 use crate::secret::Secret;
 
-pub use model_choice::ModelChoice;
-
 /// Everything a server needs to know before it starts; made by [`Config::from_cli`].
 #[derive(Debug, Clone)]
 pub struct Config {
