@@ -94,7 +94,7 @@ fn rpc_info_with_schemas() {
     assert_eq!(ServerRpcInfo::decode(&bytes).as_ref(), Ok(&info));
     assert_eq!(info.encode(), bytes);
     // Our own keys come after Petals' and change none of them.
-    info.codecs = vec!["NONE".to_owned()];
+    info.codecs = vec!["none".to_owned()];
     info.implementation = Some("block-server/0.1.0".to_owned());
     let extended = info.encode();
     assert_eq!(extended[1..bytes.len()], bytes[1..]);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use block_model::{Family, ModelConfig, SpanDType};
 use block_protocol::dht_prefix::{PrefixRule, default_prefix};
+use block_protocol::{Compression, DType};
 
 use crate::amounts::bytes;
 use crate::cli::Blocks;
@@ -40,7 +41,7 @@ impl Plan {
     /// Resolves what the operator left open.
     ///
     /// # Errors
-    /// Blocks outside the model, or no default prefix (exit 2).
+    /// Blocks outside the model, no default prefix, or a compression that the dtype rules out (exit 2).
     pub(crate) fn new(config: &Config, model: &ModelConfig) -> Result<Self, Failure> {
         let blocks = resolve_blocks(&config.model.blocks, model.num_blocks)?;
         let (prefix, prefix_is_derived) = match &config.dht_prefix {
@@ -57,13 +58,15 @@ impl Plan {
             GROUPED_CACHE_TOKENS,
             PLAIN_CACHE_TOKENS,
         );
+        let dtype = config
+            .model
+            .dtype
+            .unwrap_or_else(|| automatic_dtype(model.dtype));
+        check_compression(config.compression, dtype)?;
         let count = blocks.len() as u64;
         Ok(Self {
             num_blocks: model.num_blocks,
-            dtype: config
-                .model
-                .dtype
-                .unwrap_or_else(|| automatic_dtype(model.dtype)),
+            dtype,
             prefix,
             prefix_is_derived,
             attn_cache_tokens,
@@ -81,6 +84,11 @@ impl Plan {
                 .saturating_mul(count),
             blocks,
         })
+    }
+
+    /// The type of the hidden states in answers: the residual stream's own.
+    pub(crate) const fn schema_dtype(&self) -> DType {
+        wire_dtype(self.dtype)
     }
 
     /// Refuses a plan that the machine's memory cannot hold; `available` in bytes.
@@ -122,6 +130,26 @@ impl Plan {
         ))
         .hint(levers.join(", or ")))
     }
+}
+
+const fn wire_dtype(dtype: SpanDType) -> DType {
+    match dtype {
+        SpanDType::F32 => DType::F32,
+        SpanDType::BF16 => DType::BF16,
+        SpanDType::F16 => DType::F16,
+    }
+}
+
+fn check_compression(compression: Compression, dtype: SpanDType) -> Result<(), Failure> {
+    if compression.packs(wire_dtype(dtype)) {
+        return Ok(());
+    }
+    let fitting = Compression::names_for(wire_dtype(dtype)).join(", ");
+    let (compression, dtype) = (compression.name(), dtype.name());
+    Err(
+        Failure::usage(format!("--compression {compression} does not pack {dtype}"))
+            .hint(format!("{fitting}; or --dtype f32")),
+    )
 }
 
 fn resolve_blocks(asked: &Blocks, num_blocks: usize) -> Result<Range<usize>, Failure> {

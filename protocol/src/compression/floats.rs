@@ -101,13 +101,13 @@ fn pack(
     dtype: DType,
     compression: Compression,
 ) -> Result<Vec<u8>, EncodeError> {
+    if !compression.packs(dtype) {
+        return Err(EncodeError::invalid(
+            "tensor compression",
+            "FLOAT16 and MEANSTD_16BIT are not defined for bfloat16",
+        ));
+    }
     match compression {
-        Compression::Float16 | Compression::MeanStd16 if dtype == DType::BF16 => {
-            Err(EncodeError::invalid(
-                "tensor compression",
-                "FLOAT16 and MEANSTD_16BIT are not defined for bfloat16",
-            ))
-        }
         Compression::None => none::encode(values, dtype)
             .ok_or_else(|| EncodeError::invalid("tensor dtype", "floats need a float type")),
         Compression::MeanStd16 => Ok(mean_std::encode(values, row_length(shape))),

@@ -29,6 +29,8 @@ pub use floats::{decode_f32, encode_f32};
 pub use integers::{decode_i64, encode_i64};
 pub use layout::longest_buffer;
 
+use crate::tensor::DType;
+
 /// A codec, numbered as on the wire.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(i32)]
@@ -64,21 +66,36 @@ impl Compression {
         self as i32
     }
 
-    /// The enum's name in the reference, as operators know it.
+    /// The codec's name in flags and in the key `codecs` of records.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::None => "NONE",
-            Self::MeanStd16 => "MEANSTD_16BIT",
-            Self::Float16 => "FLOAT16",
-            Self::Quantile8 => "QUANTILE_8BIT",
-            Self::Uniform8 => "UNIFORM_8BIT",
-            Self::Blockwise8 => "BLOCKWISE_8BIT",
+            Self::None => "none",
+            Self::MeanStd16 => "meanstd16",
+            Self::Float16 => "float16",
+            Self::Quantile8 => "quantile8",
+            Self::Uniform8 => "uniform8",
+            Self::Blockwise8 => "blockwise8",
         }
     }
 
     /// The codec with that name; `None` for one we do not know.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+
+    /// Whether tensors of float type `dtype` can be packed so. The reference defines the codecs made of 2-byte
+    /// IEEE floats for the other float types only: bf16 has a wider range.
+    pub const fn packs(self, dtype: DType) -> bool {
+        !matches!(
+            (self, dtype),
+            (Self::Float16 | Self::MeanStd16, DType::BF16)
+        )
+    }
+
+    /// Names of the codecs in which a server of `dtype` hidden states reads and writes, for the key `codecs`.
+    pub fn names_for(dtype: DType) -> Vec<String> {
+        let packing = Self::ALL.into_iter().filter(|codec| codec.packs(dtype));
+        packing.map(|codec| codec.name().to_owned()).collect()
     }
 }
 

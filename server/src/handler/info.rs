@@ -43,19 +43,11 @@ fn answer(context: &Context, body: Bytes) -> Result<Bytes, RequestError> {
         // Keys and values count as one token here, unlike in the DHT record.
         cache_tokens_available: context.budget.free_tokens(),
         schemas,
-        codecs: codec_names(),
+        codecs: Compression::names_for(config.schema_dtype),
         implementation: Some(config.implementation.clone()),
         torch_dtype: Some(context.description.dtype.name().to_owned()),
         quant_type: Some(config.quant_type.clone()),
     };
     let serialized_info = info.encode().into();
     Ok(ExpertInfo { serialized_info }.encode())
-}
-
-/// The codecs that this server reads and writes.
-fn codec_names() -> Vec<String> {
-    Compression::ALL
-        .iter()
-        .map(|codec| codec.name().to_owned())
-        .collect()
 }

@@ -109,3 +109,16 @@ fn what_does_not_fit_names_the_levers() {
             .contains("more memory")
     );
 }
+
+#[test]
+fn a_compression_that_the_dtype_rules_out_is_refused() {
+    let failure = plan("org/name --blocks all --dtype bf16 --compression FLOAT16").unwrap_err();
+    assert_eq!(failure.exit(), Exit::Usage);
+    assert!(
+        failure
+            .to_string()
+            .contains("--compression float16 does not pack bfloat16"),
+        "{failure}"
+    );
+    assert!(plan("org/name --blocks all --dtype f32 --compression FLOAT16").is_ok());
+}

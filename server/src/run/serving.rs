@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use block_model::{BlockSpan, CandleSpan, ModelSource, SpanDType};
-use block_protocol::{Compression, DType, ServerInfo, ServerState, Span};
+use block_protocol::{Compression, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
 use tracing::info;
 
@@ -111,7 +111,7 @@ impl Server<'_> {
             report.num_blocks = plan.num_blocks;
             report.dtype = plan.dtype.name().to_owned();
             report.quant_type = QUANT_TYPE.to_owned();
-            report.codecs = codecs();
+            report.codecs = Compression::names_for(plan.schema_dtype());
             report.model.clone_from(&self.config.model.name);
             report.dht_prefix.clone_from(&plan.prefix);
         });
@@ -179,11 +179,7 @@ impl Server<'_> {
         let limits = &self.config.limits;
         let service_config = ServiceConfig {
             dht_prefix: plan.prefix.clone(),
-            schema_dtype: match plan.dtype {
-                SpanDType::F32 => DType::F32,
-                SpanDType::BF16 => DType::BF16,
-                SpanDType::F16 => DType::F16,
-            },
+            schema_dtype: plan.schema_dtype(),
             compression: self.config.compression,
             version: PETALS_VERSION.to_owned(),
             implementation: IMPLEMENTATION.to_owned(),
@@ -254,7 +250,7 @@ impl Server<'_> {
                 torch_dtype: Some(plan.dtype.name().to_owned()),
                 quant_type: Some(QUANT_TYPE.to_owned()),
                 using_relay: Some(false),
-                codecs: codecs(),
+                codecs: Compression::names_for(plan.schema_dtype()),
                 implementation: Some(IMPLEMENTATION.to_owned()),
                 ..ServerInfo::default()
             },
@@ -292,14 +288,6 @@ impl Server<'_> {
             is_loopback: addresses::is_loopback(best),
         });
     }
-}
-
-/// The codecs that this server reads and writes.
-fn codecs() -> Vec<String> {
-    Compression::ALL
-        .iter()
-        .map(|codec| codec.name().to_owned())
-        .collect()
 }
 
 /// Between two attempts to announce ONLINE to a swarm that keeps nothing.
