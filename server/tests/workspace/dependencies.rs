@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::{METADATA, compiled_alone};
 
 /// The only arrows between our crates in what is compiled into a user's binary.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
@@ -16,6 +16,16 @@ const ARROWS: [(&str, &[&str]); 5] = [
     (
         "block-server",
         &["block-model", "block-network", "block-protocol"],
+    ),
+    (
+        "block-benches",
+        &[
+            "block-client",
+            "block-model",
+            "block-network",
+            "block-protocol",
+            "block-server",
+        ],
     ),
 ];
 
