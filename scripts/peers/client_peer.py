@@ -10,6 +10,7 @@ import petals
 import torch
 from petals.client.inference_session import InferenceSession
 from petals.models.llama import DistributedLlamaForCausalLM
+from petals.server.handler import TransformerConnectionHandler
 from transformers import LlamaConfig, LlamaForCausalLM
 
 torch.set_num_threads(1)
@@ -17,6 +18,10 @@ torch.set_num_threads(1)
 # A petals session that is collected waits for its event loop to close it, for ever if the collector
 # happens to run on the thread of that loop. Test runs are short: nothing needs to be collected.
 gc.disable()
+
+# hivemind collects a service's methods at its first call, and a second thread that calls meanwhile
+# finds them half collected.
+TransformerConnectionHandler._collect_rpc_handlers()
 
 # A test wants the first error, not a retry that hides it.
 MAX_ATTEMPTS = 1

@@ -49,11 +49,11 @@ pub(crate) struct Announcement {
 }
 
 impl Announcement {
-    /// The entries to store: one per served block, and the model's.
+    /// Our record under the key of every served block.
     ///
     /// # Errors
     /// A figure that readers would refuse.
-    fn entries(
+    fn block_entries(
         &self,
         state: ServerState,
         cache_tokens_left: u64,
@@ -72,22 +72,34 @@ impl Announcement {
         };
         let value = Bytes::from(record.encode()?);
         let blocks = self.info.span.map_or(0..0, |span| span.range());
-        let mut entries: Vec<_> = blocks
+        Ok(blocks
             .map(|block| {
                 let key = format!("{}.{block}", self.prefix);
                 subkey_entry(&key, &self.peer_id, value.clone(), expiration)
             })
-            .collect();
-        // A leading underscore asks not to be listed.
-        if !self.prefix.starts_with('_') {
-            let model = ModelRecord {
-                num_blocks: self.num_blocks,
-                repository: self.repository.clone(),
-            };
-            let value = model.encode()?.into();
-            entries.push(subkey_entry(MODELS_KEY, &self.prefix, value, expiration));
+            .collect())
+    }
+
+    /// The model's entry in the registry, which all servers of the model share; none for a
+    /// prefix with a leading underscore, which asks not to be listed.
+    ///
+    /// # Errors
+    /// A model without blocks.
+    fn model_entry(&self, expiration: f64) -> Result<Option<StoreEntry>, EncodeError> {
+        if self.prefix.starts_with('_') {
+            return Ok(None);
         }
-        Ok(entries)
+        let record = ModelRecord {
+            num_blocks: self.num_blocks,
+            repository: self.repository.clone(),
+        };
+        let value = record.encode()?.into();
+        Ok(Some(subkey_entry(
+            MODELS_KEY,
+            &self.prefix,
+            value,
+            expiration,
+        )))
     }
 }
 
@@ -229,18 +241,28 @@ impl<R: Records> Task<R> {
         };
         let next_pings = self.config.next_pings.borrow().clone();
         let expiration = unix_time() + self.config.expiration.as_secs_f64();
-        let entries = match announcement.entries(*state, read_cache(), &next_pings, expiration) {
+        let entries = announcement
+            .block_entries(*state, read_cache(), &next_pings, expiration)
+            .and_then(|blocks| Ok((blocks, announcement.model_entry(expiration)?)));
+        let (blocks, model) = match entries {
             Ok(entries) => entries,
             Err(error) => {
                 warn!(%error, "the record cannot be announced");
                 return false;
             }
         };
-        let (keys, state) = (entries.len(), state_name(*state));
-        match self.records.announce(entries).await {
-            Ok(()) if is_news => info!(state, keys, "announced {state}"),
-            Ok(()) => debug!(state, keys, "announced {state} again"),
-            Err(error) => {
+        let (keys, state) = (blocks.len(), state_name(*state));
+        let list_model = async {
+            match model {
+                Some(entry) => self.records.announce_shared(entry).await,
+                None => Ok(()),
+            }
+        };
+        match tokio::join!(self.records.announce(blocks), list_model) {
+            (Ok(()), Ok(())) if is_news => info!(state, keys, "announced {state}"),
+            (Ok(()), Ok(())) => debug!(state, keys, "announced {state} again"),
+            (Ok(()), Err(error)) => warn!(%error, "the model could not be listed"),
+            (Err(error), _) => {
                 warn!(state, keys, %error, "the record could not be announced");
                 return false;
             }

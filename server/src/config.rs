@@ -9,13 +9,13 @@ use std::time::Duration;
 use block_network::Multiaddr;
 use block_protocol::Compression;
 
+pub use model_choice::ModelChoice;
+
 use crate::addresses::{self, Announce};
 use crate::cli::{Cli, LimitFlags, LogFormat, Throughput};
 use crate::error_report::{Exit, Failure};
 use crate::folders::Folders;
 use crate::secret::Secret;
-
-pub use model_choice::ModelChoice;
 
 /// Everything a server needs to know before it starts; made by [`Config::from_cli`].
 #[derive(Debug, Clone)]

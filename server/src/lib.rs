@@ -8,6 +8,7 @@
 //! back the same way; then `handler::push` to the next server.
 
 pub mod cli;
+pub mod compute_threads;
 pub mod config;
 pub mod error_report;
 pub mod logging;

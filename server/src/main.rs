@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use block_server::cli::{self, ParseError, Parsed, Task};
-use block_server::{Config, Exit, Failure, Folders, LogOptions, logging, shutdown};
+use block_server::{
+    Config, Exit, Failure, Folders, LogOptions, compute_threads, logging, shutdown,
+};
 
 /// How long threads that cannot be interrupted (a load, a download) may delay the end.
 const RUNTIME_CLOSE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -43,11 +45,19 @@ fn start() -> anyhow::Result<ExitCode> {
         print_line(&text);
         return Ok(ExitCode::SUCCESS);
     }
-    serve(parsed, &folders)
+    let settled = compute_threads::settle();
+    serve(parsed, &folders, settled)
 }
 
-fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
+fn serve(
+    parsed: Parsed,
+    folders: &Folders,
+    settled: std::io::Result<()>,
+) -> anyhow::Result<ExitCode> {
     let look = logging::install(LogOptions::from_cli(&parsed.cli))?;
+    if let Err(error) = settled {
+        tracing::warn!(%error, "cannot restart with RAYON_NUM_THREADS set; steps take longer");
+    }
     if !parsed.ignored.is_empty() {
         tracing::warn!(
             flags = parsed.ignored.join(", "),

@@ -13,6 +13,12 @@ pub(crate) trait Records: Clone + Send + Sync + 'static {
         entries: Vec<StoreEntry>,
     ) -> impl Future<Output = Result<(), DhtError>> + Send;
 
+    /// Stores an entry that others store too; that theirs is fresher is no error.
+    fn announce_shared(
+        &self,
+        entry: StoreEntry,
+    ) -> impl Future<Output = Result<(), DhtError>> + Send;
+
     /// Reads the latest dictionaries, one for each key, empty where nobody has one.
     fn read(
         &self,
@@ -23,6 +29,10 @@ pub(crate) trait Records: Clone + Send + Sync + 'static {
 impl Records for Dht {
     async fn announce(&self, entries: Vec<StoreEntry>) -> Result<(), DhtError> {
         Self::announce(self, entries).await.map(drop)
+    }
+
+    async fn announce_shared(&self, entry: StoreEntry) -> Result<(), DhtError> {
+        self.store(vec![entry]).await.map(drop)
     }
 
     async fn read(&self, keys: Vec<String>) -> Result<Vec<Dictionary>, DhtError> {

@@ -8,6 +8,7 @@
 //! | online   | announce ONLINE, print READY, serve                  | drain            |
 //! | draining | announce OFFLINE, finish running steps, leave        | waits, bounded   |
 
+mod measuring;
 mod serving;
 
 use std::sync::Arc;

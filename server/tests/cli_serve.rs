@@ -83,7 +83,8 @@ fn a_server_says_ready_answers_and_leaves() {
 #[test]
 fn a_second_server_joins_with_the_printed_command() {
     let first_home = Home::new();
-    let first = first_home.serve(&["--blocks", "0:5"]);
+    // Announces more often, and for a shorter time, than the second: the registry entry they share is the second's.
+    let first = first_home.serve(&["--blocks", "0:5", "--update-period", "2"]);
     let second_home = Home::new();
     let second = second_home.serve(&["--blocks", "5:8", "--initial-peers", &first.address]);
     second.signal("INT");
@@ -99,6 +100,11 @@ fn a_second_server_joins_with_the_printed_command() {
     let address = first.address.clone();
     first.signal("TERM");
     let first_end = first.wait();
+    assert!(
+        !first_end.stderr.contains("could not be announced"),
+        "{}",
+        first_end.stderr
+    );
     let hint = format!("--initial-peers {address}");
     assert!(
         first_end.stderr.contains("--blocks 5:8") && first_end.stderr.contains(&hint),

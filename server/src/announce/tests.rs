@@ -19,6 +19,11 @@ impl Records for Kept {
         Ok(())
     }
 
+    async fn announce_shared(&self, _entry: StoreEntry) -> Result<(), DhtError> {
+        // As if another server's entry were fresher.
+        Ok(())
+    }
+
     async fn read(&self, _keys: Vec<String>) -> Result<Vec<Dictionary>, DhtError> {
         Ok(Vec::new())
     }
@@ -61,24 +66,26 @@ fn start(kept: &Kept) -> (Announcer, watch::Sender<NextPings>) {
 
 #[test]
 fn one_record_under_every_block_and_the_model_in_the_registry() {
-    let entries = announcement("tiny-hf")
-        .entries(ServerState::Online, 7, &NextPings::new(), 9.0)
+    let announced = announcement("tiny-hf");
+    let blocks = announced
+        .block_entries(ServerState::Online, 7, &NextPings::new(), 9.0)
         .unwrap();
-    assert_eq!(entries.len(), 4);
-    assert_eq!(entries[0].key, DhtId::of_text("tiny-hf.2"));
-    assert_eq!(entries[2].key, DhtId::of_text("tiny-hf.4"));
-    assert_eq!(entries[0].value, entries[2].value);
-    assert_eq!(entries[0].subkey, Some(text_subkey("12D3")));
-    assert_eq!(entries[3].key, DhtId::of_text("_petals.models"));
-    assert_eq!(entries[3].subkey, Some(text_subkey("tiny-hf")));
-    let model = ModelRecord::decode(&entries[3].value).unwrap();
-    assert_eq!(model.num_blocks, 8);
-    assert!(entries.iter().all(|entry| entry.expiration == 9.0));
+    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks[0].key, DhtId::of_text("tiny-hf.2"));
+    assert_eq!(blocks[2].key, DhtId::of_text("tiny-hf.4"));
+    assert_eq!(blocks[0].value, blocks[2].value);
+    assert_eq!(blocks[0].subkey, Some(text_subkey("12D3")));
+    assert!(blocks.iter().all(|entry| entry.expiration == 9.0));
 
-    let hidden = announcement("_tiny")
-        .entries(ServerState::Online, 7, &NextPings::new(), 9.0)
-        .unwrap();
-    assert_eq!(hidden.len(), 3, "a prefix with an underscore is not listed");
+    let entry = announced.model_entry(9.0).unwrap().unwrap();
+    assert_eq!(entry.key, DhtId::of_text("_petals.models"));
+    assert_eq!(entry.subkey, Some(text_subkey("tiny-hf")));
+    assert_eq!(ModelRecord::decode(&entry.value).unwrap().num_blocks, 8);
+    let hidden = announcement("_tiny").model_entry(9.0).unwrap();
+    assert!(
+        hidden.is_none(),
+        "a prefix with an underscore is not listed"
+    );
 }
 
 #[tokio::test(start_paused = true)]

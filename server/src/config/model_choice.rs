@@ -1,4 +1,4 @@
-//! The model, and the part of it, that the flags ask for.
+//! Which model, and which part of it.
 
 use std::path::Path;
 
@@ -23,6 +23,10 @@ pub struct ModelChoice {
 }
 
 impl ModelChoice {
+    /// Checks the flags of the model.
+    ///
+    /// # Errors
+    /// No model, no blocks for a hub model, no such dtype (exit 2), or no such folder (66).
     pub(super) fn from_cli(cli: &Cli) -> Result<Self, Failure> {
         // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
         let name = cli
@@ -38,18 +42,18 @@ impl ModelChoice {
         let is_local = Path::new(name).is_dir();
         if !is_local && looks_like_a_folder(name) {
             return Err(Failure::new(Exit::NoInput, format!("there is no folder {name}"))
-                .hint("a local model is a folder with config.json and .safetensors files; a hub model is ORG/NAME"));
+            .hint("a local model is a folder with config.json and .safetensors files; a hub model is ORG/NAME"));
         }
         let blocks = match (&cli.model.blocks, is_local) {
             (Some(blocks), _) => blocks.clone(),
             (None, true) => Blocks::All,
             (None, false) => {
                 return Err(Failure::usage(
-                    "--blocks is needed for a hub model, as it decides how much is downloaded",
-                )
-                .hint(
-                    "--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block",
-                ));
+                "--blocks is needed for a hub model, as it decides how much is downloaded",
+            )
+            .hint(
+                "--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block",
+            ));
             }
         };
         let dtype = match cli.model.dtype.as_str() {

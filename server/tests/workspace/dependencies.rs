@@ -9,6 +9,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
+    ("block-benches", &["block-model", "block-protocol"]),
     (
         "block-client",
         &["block-model", "block-network", "block-protocol"],
