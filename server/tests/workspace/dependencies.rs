@@ -18,16 +18,6 @@ const ARROWS: [(&str, &[&str]); 6] = [
         "block-server",
         &["block-model", "block-network", "block-protocol"],
     ),
-    (
-        "block-benches",
-        &[
-            "block-client",
-            "block-model",
-            "block-network",
-            "block-protocol",
-            "block-server",
-        ],
-    ),
 ];
 
 /// No runtime, socket, clock, tensor library or source of randomness below the protocol: time and
