@@ -17,9 +17,9 @@ use bytes::Bytes;
 
 use super::id::DhtId;
 use super::limits::MAX_SUBKEY_BYTES;
-use super::raw_msgpack::is_one_value;
 use super::request::Subkey;
 use super::value::{DhtRecord, DhtValue, Dictionary, DictionaryEntry};
+use crate::msgpack::is_one_value;
 use room::Usage;
 
 /// Bounds of one store.

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::limits::{MAX_SUBKEY_BYTES, MAX_SUBKEYS};
-use super::raw_msgpack::{self, Cursor};
+use super::raw_msgpack;
+use crate::msgpack::Cursor;
 
 /// Extension type of a whole dictionary.
 const DICTIONARY_EXTENSION: u8 = 0x50;

@@ -12,8 +12,11 @@
 //!
 //! Source: hivemind 1.1.12, `utils/serializer.py`. Golden bytes: `msgpack.*`.
 
+mod cursor;
 mod read;
 mod scan;
+
+pub(crate) use cursor::{Cursor, is_one_value};
 
 pub use read::{Fields, binary, count, flag, float, name, names, number, sequence, text, unsigned};
 pub use rmpv::Value;
