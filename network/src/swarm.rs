@@ -1,6 +1,7 @@
 //! The libp2p side: what every connection speaks, and the task that drives it.
 
 mod behaviour;
+mod causes;
 mod connector;
 mod event_loop;
 mod identified;

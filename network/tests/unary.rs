@@ -175,6 +175,9 @@ async fn a_refused_connection_and_an_unknown_peer_fail_at_once() {
     gone.node.shutdown().await;
     caller.node.add_address(peer, address).await;
     let began = std::time::Instant::now();
+    let refused = caller.node.call(peer, RPC, bytes("x"), PATIENCE).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("Connection refused"), "{refused}");
     for peer in [peer, PeerId::random(), caller.node.peer_id()] {
         let call = caller.node.call(peer, RPC, bytes("x"), PATIENCE).await;
         assert!(

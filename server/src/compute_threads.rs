@@ -10,7 +10,7 @@ use std::process::Command;
 /// The variable that candle reads.
 const VARIABLE: &str = "RAYON_NUM_THREADS";
 
-/// Restarts the program with the number of physical cores in [`VARIABLE`], unless the operator has set it. Returns only
+/// Restarts the program with the number of physical cores in `RAYON_NUM_THREADS`, unless the operator has set it. Returns only
 /// if there is nothing to do.
 ///
 /// # Errors

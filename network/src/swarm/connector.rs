@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
+    Multiaddr, PeerId, Swarm, TransportError,
     kad::{self, QueryId},
     swarm::{
         DialError,
@@ -16,7 +16,7 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::behaviour::Behaviour;
+use super::{behaviour::Behaviour, causes::root_cause};
 use crate::{error::CallError, limits::MAX_PENDING_PEERS};
 
 /// Told once the peer is connected, or cannot be.
@@ -180,9 +180,10 @@ fn dial_reason(error: &DialError) -> String {
     match error {
         DialError::NoAddresses => "no address known".to_owned(),
         DialError::Transport(attempts) => {
-            let attempts = attempts
-                .iter()
-                .map(|(address, error)| format!("{address}: {error}"));
+            let attempts = attempts.iter().map(|(address, error)| match error {
+                TransportError::Other(error) => format!("{address}: {}", root_cause(error)),
+                TransportError::MultiaddrNotSupported(_) => format!("{address}: {error}"),
+            });
             attempts.collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),

@@ -7,9 +7,11 @@
 //!
 //! Bytes are counted where they pass: [`crate::traffic`].
 
-use std::{error::Error, io};
+use std::io;
 
 use libp2p::{TransportError, core::ConnectedPoint, swarm::DialError};
+
+use super::causes::causes;
 
 /// Counts a connection that opened (`+1`) or closed (`-1`).
 pub(super) fn connection(endpoint: &ConnectedPoint, change: f64) {
@@ -56,21 +58,11 @@ fn transport_outcome(error: &TransportError<io::Error>) -> &'static str {
     let TransportError::Other(error) = error else {
         return "error";
     };
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        match inner.downcast_ref::<io::Error>().map(io::Error::kind) {
+    for cause in causes(error) {
+        match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionRefused) => return "refused",
             Some(io::ErrorKind::TimedOut) => return "timeout",
-            // An io::Error hides the error it wraps from `source`.
-            _ => {
-                let wrapped = inner
-                    .downcast_ref::<io::Error>()
-                    .and_then(io::Error::get_ref);
-                source = match wrapped {
-                    Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
-                    None => inner.source(),
-                };
-            }
+            _ => {}
         }
     }
     // The transport's own timeout carries no kind.
