@@ -5,6 +5,7 @@
 //! |-------------------|-------------------------------------------------------------------|
 //! | `dependencies.rs` | directions between our crates, sources, versions, duplicates      |
 //! | `licences.rs`     | every dependency's licence is on the allow list                   |
+//! | `documents.rs`    | files that the documents name exist                               |
 //! | `files.rs`        | file lengths, names, words, and paths of one machine              |
 //! | `metadata.rs`     | what `cargo metadata` says                                        |
 //! | `tree.rs`         | the files of the repository                                       |
@@ -15,6 +16,7 @@
 )]
 
 mod dependencies;
+mod documents;
 mod files;
 mod licences;
 mod metadata;
