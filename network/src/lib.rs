@@ -7,8 +7,8 @@
 //! - [`identity`]: key pairs and the files that hold them
 //! - [`unix_time`]: the wall clock
 //!
-//! Inside: `rpc` moves frames on streams, `services` brings inbound streams to their handler
-//! under the caps of `admission`, `swarm` is the libp2p task, `bare_names` the translation of
+//! Inside: `rpc` moves frames on streams, `rpc_streams` accepts and opens them, `services` brings
+//! inbound ones to their handler under the caps of `admission`, `swarm` is the libp2p task, `bare_names` the translation of
 //! hivemind's handler names, `limits` every bound.
 
 mod address_book;
@@ -18,12 +18,13 @@ mod config;
 mod dht;
 mod error;
 pub mod identity;
-mod inbound;
 mod limits;
 mod links;
 mod node;
+mod opening;
 mod reachability;
 mod rpc;
+mod rpc_streams;
 mod services;
 mod swarm;
 mod time;

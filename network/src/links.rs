@@ -5,13 +5,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use libp2p::PeerId;
+use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 
-use crate::limits::{IDENTIFY_TIMEOUT, MAX_OUTBOUND_STREAMS_PER_PEER};
+use crate::{
+    limits::{IDENTIFY_TIMEOUT, MAX_OUTBOUND_STREAMS_PER_PEER},
+    opening::Opening,
+};
 
 /// Written by the swarm's task, read by everybody. A std mutex: nothing awaits under it.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +22,8 @@ pub(crate) struct Links(Arc<Mutex<HashMap<PeerId, Link>>>);
 
 #[derive(Debug)]
 struct Link {
-    connections: usize,
+    /// Where each connection is asked for streams. Never empty.
+    connections: Vec<(ConnectionId, mpsc::Sender<Opening>)>,
     /// One permit for each stream that we may open. New with the first connection: streams of
     /// earlier ones are gone.
     streams: Arc<Semaphore>,
@@ -28,21 +32,26 @@ struct Link {
 }
 
 impl Links {
-    pub(crate) fn connected(&self, peer: PeerId) {
+    pub(crate) fn connected(
+        &self,
+        peer: PeerId,
+        connection: ConnectionId,
+        opener: mpsc::Sender<Opening>,
+    ) {
         let mut links = self.lock();
         let link = links.entry(peer).or_insert_with(|| Link {
-            connections: 0,
+            connections: Vec::new(),
             streams: Arc::new(Semaphore::new(MAX_OUTBOUND_STREAMS_PER_PEER)),
             identified: watch::Sender::new(false),
         });
-        link.connections += 1;
+        link.connections.push((connection, opener));
     }
 
-    pub(crate) fn disconnected(&self, peer: &PeerId) {
+    pub(crate) fn disconnected(&self, peer: &PeerId, connection: ConnectionId) {
         let mut links = self.lock();
         if let Some(link) = links.get_mut(peer) {
-            link.connections -= 1;
-            if link.connections == 0 {
+            link.connections.retain(|(id, _)| *id != connection);
+            if link.connections.is_empty() {
                 links.remove(peer);
             }
         }
@@ -71,9 +80,24 @@ impl Links {
         }
     }
 
+    pub(crate) fn is_connected(&self, peer: &PeerId) -> bool {
+        self.lock().contains_key(peer)
+    }
+
     /// The stream permits of a connected peer.
     pub(crate) fn streams(&self, peer: &PeerId) -> Option<Arc<Semaphore>> {
         self.lock().get(peer).map(|link| link.streams.clone())
+    }
+
+    /// Where to ask for a stream to a connected peer: its oldest connection that is not ending.
+    pub(crate) fn opener(&self, peer: &PeerId) -> Option<mpsc::Sender<Opening>> {
+        let links = self.lock();
+        let mut openers = links
+            .get(peer)?
+            .connections
+            .iter()
+            .map(|(_, opener)| opener);
+        openers.find(|opener| !opener.is_closed()).cloned()
     }
 
     pub(crate) fn peers(&self) -> Vec<PeerId> {

@@ -10,7 +10,7 @@ use block_protocol::frame::{UnaryRequest, encode_request};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
+    Multiaddr, PeerId, Stream, Swarm,
     multiaddr::Protocol,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
@@ -28,6 +28,7 @@ use crate::{
     error::{CallError, NetworkError},
     limits::COMMAND_QUEUE,
     links::Links,
+    opening::{OpenFailure, Opening},
     rpc::{self, ClientStream, OutboundStream, StreamCall, UnaryCall},
     services::Services,
     swarm::{self, Command, EventLoop},
@@ -42,7 +43,6 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     links: Links,
     services: Services,
-    streams: libp2p_stream::Control,
 }
 
 /// Owns the node's event loop, which ends when this is dropped.
@@ -70,7 +70,6 @@ impl Node {
             commands,
             links: links.clone(),
             services: services.clone(),
-            streams: swarm.behaviour().stream_control(),
         }));
         let event_loop = EventLoop::new(swarm, inbox, services, links);
         Ok((node, NodeTask(tokio::spawn(event_loop.run()))))
@@ -131,7 +130,7 @@ impl Node {
     /// # Errors
     /// `Unreachable` with the reason, after 30 s at most.
     pub async fn connect(&self, peer: PeerId) -> Result<(), CallError> {
-        if self.0.links.streams(&peer).is_some() {
+        if self.0.links.is_connected(&peer) {
             return Ok(());
         }
         self.ask(|reply| Command::Connect { peer, reply }).await?
@@ -214,17 +213,28 @@ impl Node {
             };
             // Closed never: links only drop their semaphore.
             let permit = streams.acquire_owned().await.map_err(CallError::broken)?;
-            let mut control = self.0.streams.clone();
-            match control.open_stream(peer, bare_names::protocol(rpc)).await {
-                Ok(stream) => return Ok(OutboundStream { stream, permit }),
-                // The connection closed meanwhile; nothing has been sent on the new stream.
-                Err(_) if !retried => retried = true,
-                Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_)) => {
-                    return Err(CallError::NotSupported);
-                }
-                Err(error) => return Err(CallError::broken(error)),
+            match self.ask_connection(&peer, rpc).await {
+                Some(Ok(stream)) => return Ok(OutboundStream { stream, permit }),
+                Some(Err(OpenFailure::NotSupported)) => return Err(CallError::NotSupported),
+                // The connection closed meanwhile, or is about to; nothing has been sent.
+                _ if !retried => retried = true,
+                Some(Err(failure)) => return Err(CallError::broken(failure)),
+                None => return Err(CallError::broken("the connection closed")),
             }
         }
+    }
+
+    /// A new stream on a connection to `peer`; `None` if the connection has closed.
+    async fn ask_connection(
+        &self,
+        peer: &PeerId,
+        rpc: &str,
+    ) -> Option<Result<Stream, OpenFailure>> {
+        let (reply, answer) = oneshot::channel();
+        let name = bare_names::protocol(rpc);
+        let opener = self.0.links.opener(peer)?;
+        opener.send(Opening { name, reply }).await.ok()?;
+        answer.await.ok()
     }
 
     async fn ask<T>(

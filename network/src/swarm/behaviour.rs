@@ -21,12 +21,12 @@ use crate::{
     bare_names::BareYamux,
     config::NodeConfig,
     error::NetworkError,
-    inbound,
     limits::{
         CONNECTION_TIMEOUT, LOOKUP_TIMEOUT, MAX_CONNECTIONS_PER_PEER, MAX_KNOWN_PEERS,
         MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, PING_INTERVAL, PING_TIMEOUT,
     },
     links::Links,
+    rpc_streams,
     services::Services,
 };
 
@@ -48,9 +48,8 @@ pub(crate) struct Behaviour {
     ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     relay: relay::client::Behaviour,
-    outbound: libp2p_stream::Behaviour,
     // The last to hear of a connection: once it says "connected", the others can use it.
-    inbound: inbound::Behaviour,
+    calls: rpc_streams::Behaviour,
 }
 
 /// Sets up everything that needs no socket yet.
@@ -70,8 +69,8 @@ pub(crate) fn build(
         .with_relay_client(security, BareYamux::new)
         .map_err(|error| failed(error.to_string()))?
         .with_behaviour(|keypair, relay| {
-            let inbound = inbound::Behaviour::new(services, links);
-            behaviour(config, &keypair.public(), relay, inbound)
+            let calls = rpc_streams::Behaviour::new(services, links);
+            behaviour(config, &keypair.public(), relay, calls)
         })
         .map_err(|error| failed(error.to_string()))?
         .with_swarm_config(|swarm| {
@@ -91,7 +90,7 @@ fn behaviour(
     config: &NodeConfig,
     public_key: &PublicKey,
     relay: relay::client::Behaviour,
-    inbound: inbound::Behaviour,
+    calls: rpc_streams::Behaviour,
 ) -> Behaviour {
     let peer = public_key.to_peer_id();
     let limits = ConnectionLimits::default()
@@ -113,8 +112,7 @@ fn behaviour(
         ping: ping::Behaviour::new(ping),
         kad: kad(peer, config.client_mode),
         relay,
-        outbound: libp2p_stream::Behaviour::new(),
-        inbound,
+        calls,
     }
 }
 
@@ -141,11 +139,6 @@ impl Behaviour {
     /// Whether a peer that told of `protocols` answers peer routing.
     pub(super) fn is_kad_server(protocols: &[StreamProtocol]) -> bool {
         protocols.contains(&KAD)
-    }
-
-    /// Opens outbound streams.
-    pub(crate) fn stream_control(&self) -> libp2p_stream::Control {
-        self.outbound.new_control()
     }
 
     /// Lets lookups, ours and those of others, find `peer` at `address`.

@@ -36,9 +36,6 @@ const NOT_IN_PROTOCOL: [&str; 9] = [
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Published as pre-releases only.
-const PRE_RELEASES: [&str; 1] = ["libp2p-stream"];
-
 /// Crates of which two incompatible versions are compiled, with who holds the older one back. A new
 /// pair belongs here only if no release of ours or of the crate named avoids it.
 const DUPLICATES: [(&str, &str); 23] = [
@@ -144,12 +141,10 @@ fn dependencies_are_releases_of_the_registry() {
             package.name
         );
         let has_suffix = package.version.split('+').next().unwrap().contains('-');
-        let may_have = PRE_RELEASES.contains(&package.name.as_str());
         assert!(
-            !has_suffix || may_have,
+            !has_suffix,
             "{} {} is a pre-release",
-            package.name,
-            package.version
+            package.name, package.version
         );
     }
     let manifest = std::fs::read_to_string(crate::tree::repository().join("Cargo.toml")).unwrap();
