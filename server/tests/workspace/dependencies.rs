@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::{METADATA, compiled_alone};
 
 /// The only arrows between our crates in what is compiled into a user's binary.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
+    ("block-program", &[]),
     ("block-benches", &["block-model", "block-protocol"]),
     (
         "block-client",
@@ -16,7 +17,22 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ),
     (
         "block-server",
-        &["block-model", "block-network", "block-protocol"],
+        &[
+            "block-model",
+            "block-network",
+            "block-program",
+            "block-protocol",
+        ],
+    ),
+    (
+        "swarm",
+        &[
+            "block-client",
+            "block-model",
+            "block-network",
+            "block-program",
+            "block-protocol",
+        ],
     ),
 ];
 

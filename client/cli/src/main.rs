@@ -1,0 +1,3 @@
+//! `swarm`: generates text over a swarm of Petals servers.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What `block-server` and `swarm` share as programs.
