@@ -3,6 +3,7 @@
 //! - [`swarm_view`]: records found in the DHT → who serves which blocks; pure
 //! - [`Swarm`]: membership of a swarm; [`ModelView`]: the live view of one model in it
 //! - [`router`], [`speed`], [`bans`]: which servers a session goes through; pure
+//! - [`metrics`]: what the client counts
 //! - [`hop`]: an inference session at one server
 //! - [`request`]: single requests to one server: forward, info
 //! - [`HopError`]: what can go wrong there, and what to do next
@@ -11,6 +12,7 @@
 
 pub mod bans;
 pub mod hop;
+pub mod metrics;
 pub mod request;
 pub mod router;
 pub mod speed;
