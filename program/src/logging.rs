@@ -105,7 +105,7 @@ fn filter(options: LogOptions, rust_log: Option<String>) -> EnvFilter {
         return EnvFilter::new(directives);
     }
     let mut directives = options.library_level.to_string();
-    if options.library_level <= tracing::Level::WARN {
+    if options.library_level <= Level::WARN {
         // A lone node has nobody to look up, and its kad says so every five minutes.
         directives.push_str(",libp2p_kad=error");
     }
