@@ -5,6 +5,7 @@
 //! | `matrix.rs`    | every fault at every place and time, alone and eight at once; medians of the stalls  |
 //! | `case.rs`      | one cell of that matrix                                                              |
 //! | `other_cuts.rs`| replacements that cover the lost blocks with other cuts                              |
+//! | `one_swarm.rs` | sessions of one process that share a `Swarm` of the library                          |
 //! | `python.rs`    | Python servers that fail, and that replace                                           |
 //! | `stage.rs`     | servers that a generation goes through, and servers to spare                         |
 //! | `prompts.rs`   | openings of stories                                                                  |
@@ -23,6 +24,7 @@
 
 mod case;
 mod matrix;
+mod one_swarm;
 mod other_cuts;
 mod prompts;
 mod python;

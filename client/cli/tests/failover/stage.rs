@@ -81,7 +81,7 @@ impl Stage {
     /// Runs a case; the lost server stays lost.
     pub(crate) fn play(&mut self, case: &Case) -> Vec<Disturbed> {
         let hop = case.place.hop();
-        self.learn_undisturbed(case);
+        self.learn_undisturbed(case.codec, case.sessions);
         let ask = |prompt: usize| self.ask(case.codec, prompt, case.token + MORE_TOKENS, case.push);
         let mut runs: Vec<SwarmRun> = (0..case.sessions)
             .map(|prompt| SwarmRun::ask(&format!("{}-{prompt}", self.prefix), &ask(prompt)))
@@ -112,6 +112,12 @@ impl Stage {
         disturbed
     }
 
+    /// What comes out after a prompt if nothing fails.
+    pub(crate) fn undisturbed(&mut self, codec: &'static str, prompt: usize) -> Vec<u32> {
+        self.learn_undisturbed(codec, prompt + 1);
+        self.undisturbed[&(codec, prompt)].clone()
+    }
+
     /// The hop's spare takes the lost server's place, and a new server that of the spare.
     pub(crate) fn restock(&mut self, hop: usize) {
         let spare = self
@@ -120,13 +126,14 @@ impl Stage {
         self.used[hop] = std::mem::replace(&mut self.spares[hop], spare);
     }
 
-    /// Lets everything that the case will be compared with be said by the same servers, undisturbed.
-    fn learn_undisturbed(&mut self, case: &Case) {
-        let unknown: Vec<usize> = (0..case.sessions)
-            .filter(|prompt| !self.undisturbed.contains_key(&(case.codec, *prompt)))
+    /// Lets all that cases will be compared with be said by the same servers, undisturbed: after each of the first
+    /// `prompts` prompts.
+    fn learn_undisturbed(&mut self, codec: &'static str, prompts: usize) {
+        let unknown: Vec<usize> = (0..prompts)
+            .filter(|prompt| !self.undisturbed.contains_key(&(codec, *prompt)))
             .collect();
         let run = |prompt: &usize| {
-            let ask = self.ask(case.codec, *prompt, MOST_TOKENS, true);
+            let ask = self.ask(codec, *prompt, MOST_TOKENS, true);
             SwarmRun::ask(&format!("{}-undisturbed-{prompt}", self.prefix), &ask)
         };
         let runs: Vec<SwarmRun> = unknown.iter().map(run).collect();
@@ -134,7 +141,7 @@ impl Stage {
             let ending = run.finish();
             assert_eq!(ending.count("failovers"), 0, "{}", ending.summary);
             assert_eq!(ending.ids().len(), MOST_TOKENS);
-            self.undisturbed.insert((case.codec, prompt), ending.ids());
+            self.undisturbed.insert((codec, prompt), ending.ids());
         }
     }
 
@@ -152,7 +159,23 @@ impl Stage {
         }
     }
 
-    fn route(&self) -> Vec<String> {
+    /// Where to join.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.anchor.address
+    }
+
+    /// The DHT prefix of the model.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The server of a hop.
+    pub(crate) fn server(&self, hop: usize) -> &SpanServer {
+        &self.used[hop]
+    }
+
+    /// The peers of the hops.
+    pub(crate) fn route(&self) -> Vec<String> {
         let peer = |server: &SpanServer| server.contact.peer_id.clone();
         self.used.iter().map(peer).collect()
     }
