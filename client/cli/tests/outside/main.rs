@@ -37,17 +37,15 @@ fn it_continues_a_story() {
         .arg(build_folder().parent().unwrap())
         .arg("--")
         .arg(fable())
-        .args([&address, story["prompt"].as_str().unwrap()])
+        .args([address.as_str(), story["prompt"].as_str().unwrap()])
         .output()
         .unwrap();
     let [stdout, stderr] =
         [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     assert!(output.status.success(), "{stderr}");
-    assert_eq!(
-        stdout.trim_end(),
-        story["text"].as_str().unwrap().trim_end(),
-        "{stderr}"
-    );
+    let text = |key: &str| story[key].as_str().unwrap();
+    let expected = text("prompt").to_owned() + text("text");
+    assert_eq!(stdout.trim_end(), expected.trim_end(), "{stderr}");
 }
 
 #[test]
