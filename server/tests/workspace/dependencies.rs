@@ -9,7 +9,10 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
-    ("block-program", &[]),
+    (
+        "block-program",
+        &["block-model", "block-network", "block-protocol"],
+    ),
     ("block-benches", &["block-model", "block-protocol"]),
     (
         "block-client",
