@@ -66,7 +66,9 @@ impl StopMatcher {
         }
         self.held.push_str(piece);
         let undecided = self.patterns.iter().map(|pattern| pattern.matched).max();
-        let held = self.held.split_off(self.held.len() - undecided.unwrap_or(0));
+        let held = self
+            .held
+            .split_off(self.held.len() - undecided.unwrap_or(0));
         StopScan {
             text: std::mem::replace(&mut self.held, held),
             stopped_by: None,
@@ -75,8 +77,8 @@ impl StopMatcher {
 
     /// The text is over: what was held back is no stop string.
     #[must_use]
-    pub fn finish(self) -> String {
-        self.held
+    pub fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 
     /// The longest pattern that is complete with this byte.

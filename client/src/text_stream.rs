@@ -56,11 +56,11 @@ impl TextStream {
         Ok(String::new())
     }
 
-    /// Ends the stream: the text held back, less a character that never became whole.
+    /// The text ends here: what was held back, less a character that never became whole.
     ///
     /// # Errors
     /// [`TextError`].
-    pub fn finish(mut self) -> Result<String, TextError> {
+    pub fn finish(&mut self) -> Result<String, TextError> {
         let text = self.pending_text()?;
         Ok(text.trim_end_matches(REPLACEMENT).to_owned())
     }

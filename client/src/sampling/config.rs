@@ -68,8 +68,18 @@ impl SamplingConfig {
     /// The first field that is out of range.
     pub fn check(&self) -> Result<(), SamplingConfigError> {
         let fields = [
-            ("temperature", self.temperature, 0.0..=f32::MAX, "a number from 0"),
-            ("top_p", self.top_p, f32::MIN_POSITIVE..=1.0, "above 0 and at most 1"),
+            (
+                "temperature",
+                self.temperature,
+                0.0..=f32::MAX,
+                "a number from 0",
+            ),
+            (
+                "top_p",
+                self.top_p,
+                f32::MIN_POSITIVE..=1.0,
+                "above 0 and at most 1",
+            ),
             ("min_p", self.min_p, 0.0..=1.0, "from 0 to 1"),
             (
                 "repetition_penalty",
@@ -77,8 +87,18 @@ impl SamplingConfig {
                 f32::MIN_POSITIVE..=f32::MAX,
                 "a number above 0",
             ),
-            ("presence_penalty", self.presence_penalty, -2.0..=2.0, "from -2 to 2"),
-            ("frequency_penalty", self.frequency_penalty, -2.0..=2.0, "from -2 to 2"),
+            (
+                "presence_penalty",
+                self.presence_penalty,
+                -2.0..=2.0,
+                "from -2 to 2",
+            ),
+            (
+                "frequency_penalty",
+                self.frequency_penalty,
+                -2.0..=2.0,
+                "from -2 to 2",
+            ),
         ];
         for (field, value, accepted, range) in fields {
             if !accepted.contains(&value) {

@@ -33,7 +33,10 @@ fn keep_top_k(candidates: &mut Vec<Candidate>, top_k: usize) {
     if top_k == 0 || top_k >= candidates.len() {
         return;
     }
-    let mut weights: Vec<f64> = candidates.iter().map(|candidate| candidate.weight).collect();
+    let mut weights: Vec<f64> = candidates
+        .iter()
+        .map(|candidate| candidate.weight)
+        .collect();
     let (_, lightest, _) = weights.select_nth_unstable_by(top_k - 1, |a, b| b.total_cmp(a));
     let lightest = *lightest;
     candidates.retain(|candidate| candidate.weight >= lightest);
@@ -45,7 +48,11 @@ fn keep_top_p(candidates: &mut Vec<Candidate>, top_p: f64) {
     if top_p >= 1.0 {
         return;
     }
-    let wanted = top_p * candidates.iter().map(|candidate| candidate.weight).sum::<f64>();
+    let wanted = top_p
+        * candidates
+            .iter()
+            .map(|candidate| candidate.weight)
+            .sum::<f64>();
     let mut ranked = candidates.clone();
     let mut size = FIRST_NUCLEUS;
     let kept = loop {

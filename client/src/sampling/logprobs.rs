@@ -30,8 +30,9 @@ impl<'a> LogSoftmax<'a> {
     /// The `count` likeliest tokens, likeliest first, the lower id first of equal ones.
     pub(super) fn top(&self, count: usize) -> Vec<(u32, f32)> {
         let mut ranked: Vec<(u32, f32)> = (0_u32..).zip(self.logits.iter().copied()).collect();
-        let likelier_first =
-            |one: &(u32, f32), other: &(u32, f32)| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0));
+        let likelier_first = |one: &(u32, f32), other: &(u32, f32)| {
+            other.1.total_cmp(&one.1).then(one.0.cmp(&other.0))
+        };
         if count < ranked.len() {
             ranked.select_nth_unstable_by(count, likelier_first);
             ranked.truncate(count);
@@ -43,7 +44,10 @@ impl<'a> LogSoftmax<'a> {
         ranked
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "reported in single precision")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "reported in single precision"
+    )]
     fn log(&self, logit: f32) -> f32 {
         (f64::from(logit) - self.log_total) as f32
     }

@@ -37,7 +37,9 @@ pub enum SamplingError {
     #[error(transparent)]
     Config(#[from] SamplingConfigError),
     /// The blocks or the head computed nonsense: another route may do better.
-    #[error("the logit of token {id} is {value}: a server computes nonsense, or the weights are damaged")]
+    #[error(
+        "the logit of token {id} is {value}: a server computes nonsense, or the weights are damaged"
+    )]
     NotFinite {
         /// First such token.
         id: usize,
