@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use block_network::Multiaddr;
+use block_network::{Multiaddr, PeerId};
 
 use crate::error_report::Failure;
 
@@ -79,8 +79,16 @@ pub fn parse_all(flag: &str, texts: &[String]) -> Result<Vec<Multiaddr>, Failure
 
 /// Whether the last component is `/p2p/PEER`.
 fn names_its_peer(address: &Multiaddr) -> bool {
+    peer_of(address).is_some()
+}
+
+/// The peer that an address leads to: its last component `/p2p/PEER`.
+pub fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     let text = address.to_string();
-    matches!(text.rsplit('/').collect::<Vec<_>>()[..], [_, "p2p", ..])
+    match text.rsplit('/').collect::<Vec<_>>()[..] {
+        [peer, "p2p", ..] => peer.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Whether an address is only valid on this machine.
@@ -98,7 +106,11 @@ pub fn is_ip6(address: &Multiaddr) -> bool {
     address.to_string().starts_with("/ip6/")
 }
 
-fn parse(flag: &str, text: &str) -> Result<Multiaddr, Failure> {
+/// One multiaddr, as `flag` gives it.
+///
+/// # Errors
+/// Exit 2.
+pub fn parse(flag: &str, text: &str) -> Result<Multiaddr, Failure> {
     text.parse::<Multiaddr>().map_err(|error| {
         Failure::usage(format!("{flag}: {text} is not a multiaddr"))
             .caused_by(&error)
