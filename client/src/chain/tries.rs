@@ -27,7 +27,7 @@ pub(super) struct Tries {
     pause: Duration,
     avoid: Vec<PeerId>,
     tried: Vec<Tried>,
-    /// Servers that blamed the request.
+    /// Servers that will not take the request later either.
     rejections: Vec<Failed>,
 }
 
@@ -110,7 +110,7 @@ impl Tries {
         if !self.avoid.contains(&peer) {
             self.avoid.push(peer);
         }
-        if error.blame() == Blame::Caller {
+        if matches!(error.blame(), Blame::Caller | Blame::Misfit) {
             self.rejections.push((peer, error));
         }
     }
