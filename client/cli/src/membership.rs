@@ -58,8 +58,5 @@ pub(crate) fn swarm_failure(error: &SwarmError) -> Failure {
         SwarmError::Dht(_) => Failure::new(Exit::Unavailable, "the swarm cannot be asked")
             .caused_by(error)
             .hint("try again"),
-        SwarmError::Prefix(_) => Failure::usage("the model has no usable name in the swarm")
-            .caused_by(error)
-            .hint("name one without dot or space: --dht-prefix my-model-hf"),
     }
 }

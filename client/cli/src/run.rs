@@ -215,9 +215,8 @@ async fn tell(
     };
     let closed = matches!(ended, Err(Broken::Ending(Ending::OutputClosed)));
     if !flags.output.json && !closed && !ends_line {
-        if let (Err(ending), true) = (output::text("\n"), ended.is_ok()) {
-            ended = Err(Broken::Ending(ending));
-        }
+        let line_end = output::text("\n").map_err(Broken::Ending);
+        ended = ended.and(line_end);
     }
     Told {
         finished: generation.finish(),

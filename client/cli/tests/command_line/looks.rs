@@ -1,0 +1,124 @@
+//! `swarm map`, `models` and `ping`: what they show of a small swarm.
+
+use block_testing::{Home, fable};
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_map_shows_servers_gaps_and_what_would_fill_them() {
+    let home = Home::new("swarm");
+    let server = home.serve(&["--blocks", "0:5", "--public-name", "al\u{1b}ice".trim()]);
+    let model = fable();
+    let map = [
+        "map",
+        model.to_str().unwrap(),
+        "--initial-peers",
+        &server.address,
+    ];
+    let table = home.output(map);
+    assert_eq!((table.code, table.stderr.as_str()), (Some(0), ""));
+    for part in [
+        "BROKEN",
+        "5 of 8",
+        "0:5",
+        "█████···",
+        "online",
+        "--blocks 5:8",
+    ] {
+        assert!(table.stdout.contains(part), "{part} in {}", table.stdout);
+    }
+
+    let _second = home.serve(&[
+        "--blocks",
+        "4:8",
+        "--public-name",
+        "bob",
+        "--initial-peers",
+        &server.address,
+        "--identity",
+        "second.key",
+    ]);
+    let whole = home.output([&map[..], &["--json"]].concat());
+    let whole = json(&whole.stdout);
+    assert_eq!(whole["dht_prefix"], "fable-7m-hf");
+    assert_eq!(whole["state"], "healthy");
+    assert_eq!(
+        (&whole["num_blocks"], &whole["covered"]),
+        (&8.into(), &8.into())
+    );
+    assert_eq!(whole["missing"], serde_json::json!([]));
+    assert!(whole["bottleneck"]["inference"].is_number());
+    let bob = whole["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|server| server["public_name"] == "bob")
+        .unwrap();
+    assert_eq!(
+        (&bob["start_block"], &bob["end_block"]),
+        (&4.into(), &8.into())
+    );
+    assert_eq!(
+        (&bob["state"], &bob["health"]),
+        (&"online".into(), &"green".into())
+    );
+    assert!(
+        bob["codecs"]
+            .as_array()
+            .unwrap()
+            .contains(&"blockwise8".into()),
+        "{bob}"
+    );
+    assert!(
+        bob["addresses"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("/ip4/127.0.0.1/tcp/")
+    );
+    assert!(bob["rtt_ms"].as_f64().unwrap() > 0.0);
+
+    // The list of models names it, and that name is enough for a map.
+    let models = home.output(["models", "--json", "--initial-peers", &server.address]);
+    let models = json(&models.stdout);
+    assert_eq!(models["models"][0]["dht_prefix"], "fable-7m-hf");
+    assert_eq!(models["models"][0]["state"], "healthy");
+    let by_prefix = home.output(["map", "fable-7m-hf", "--initial-peers", &server.address]);
+    assert!(by_prefix.stdout.contains("healthy"), "{}", by_prefix.stderr);
+    home.output(["map", "org/other", "--initial-peers", &server.address])
+        .fails_with(
+            66,
+            &[
+                "no model org/other",
+                "the swarm lists: fable-7m-hf",
+                "hint:",
+            ],
+        );
+}
+
+#[test]
+fn a_ping_tells_the_way_and_the_program() {
+    let home = Home::new("swarm");
+    let server = home.serve(&[]);
+    let report = home.output(["ping", &server.address, "--json", "--count", "2"]);
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    let report = json(&report.stdout);
+    assert_eq!(report["rtt_ms"].as_array().unwrap().len(), 2);
+    assert!(report["rtt_ms"][0].as_f64().unwrap() > 0.0);
+    assert_eq!(report["path"], "direct");
+    assert!(
+        report["implementation"]
+            .as_str()
+            .unwrap()
+            .starts_with("block-server/")
+    );
+
+    let peer = server.address.rsplit('/').next().unwrap();
+    let by_id = home.output(["ping", peer, "--initial-peers", &server.address]);
+    assert_eq!(by_id.code, Some(0), "{}", by_id.stderr);
+    for part in ["ping 3: ", "program  block-server/", "path     direct"] {
+        assert!(by_id.stdout.contains(part), "{part} in {}", by_id.stdout);
+    }
+}
