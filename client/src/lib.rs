@@ -1,6 +1,8 @@
 //! Client side of a Petals swarm.
 //!
 //! - [`swarm_view`]: records found in the DHT → who serves which blocks; pure
+//! - [`Swarm`]: membership of a swarm; [`ModelView`]: the live view of one model in it
+//! - [`router`], [`speed`], [`bans`]: which servers a session goes through; pure
 //! - [`metrics`]: what the client counts
 //! - [`hop`]: an inference session at one server
 //! - [`request`]: single requests to one server: forward, info
@@ -8,12 +10,27 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bans;
 pub mod hop;
 pub mod metrics;
 pub mod request;
+pub mod router;
+pub mod speed;
 pub mod swarm_view;
 
 mod error;
+mod model_view;
+mod registry;
+mod server_facts;
+mod swarm;
+mod swarm_error;
 
-pub use error::{HopError, NextMove};
+pub use error::{Blame, HopError, NextMove};
 pub use hop::{Hop, HopStep, Opening};
+pub use model_view::{ModelView, PlannedHop, Reach, ServerStatus, ViewSnapshot};
+pub use registry::RegisteredModel;
+pub use router::{RouteError, RouteMode, RouteRequest};
+pub use server_facts::ServerFacts;
+pub use speed::StepEstimate;
+pub use swarm::{Swarm, SwarmConfig};
+pub use swarm_error::SwarmError;

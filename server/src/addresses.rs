@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use block_network::Multiaddr;
 
 use crate::cli::NetworkFlags;
-use crate::error_report::Failure;
+use block_program::Failure;
 
 /// What is told to others about where this server is.
 #[derive(Debug, Clone, PartialEq, Eq)]

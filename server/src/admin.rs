@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Admin;
-use crate::error_report::{Exit, Failure};
-use crate::exporter::Exporter;
-use crate::secret::Secret;
 use crate::status_board::StatusBoard;
+use block_program::Exporter;
+use block_program::Secret;
+use block_program::{Exit, Failure};
 
 /// The running admin port.
 #[derive(Debug)]

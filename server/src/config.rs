@@ -7,15 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use block_network::Multiaddr;
+use block_program::{Exit, Failure, Folders, LogOptions, Secret};
 use block_protocol::Compression;
 
 pub use model_choice::ModelChoice;
 
 use crate::addresses::{self, Announce};
-use crate::cli::{Cli, LimitFlags, LogFormat, Throughput};
-use crate::error_report::{Exit, Failure};
-use crate::folders::Folders;
-use crate::secret::Secret;
+use crate::cli::{Cli, LimitFlags, Throughput};
 
 /// Everything a server needs to know before it starts; made by [`Config::from_cli`].
 #[derive(Debug, Clone)]
@@ -128,37 +126,16 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
-/// How log lines are written; needed before everything else.
-#[derive(Debug, Clone, Copy)]
-pub struct LogOptions {
-    /// Level of our own crates.
-    pub level: tracing::Level,
-    /// Level of the libraries.
-    pub library_level: tracing::Level,
-    /// Look of the lines.
-    pub format: LogFormat,
-    /// No start lines.
-    pub quiet: bool,
-}
-
-impl LogOptions {
-    /// Log options of a command line: `-v` raises and `-q` lowers `--log-level`.
-    pub fn from_cli(cli: &Cli) -> Self {
-        use tracing::Level;
-        let operate = &cli.operate;
-        let (level, library_level) = match (operate.quiet, operate.verbose) {
-            (true, _) => (Level::WARN, Level::WARN),
-            (false, 0) => (operate.log_level, operate.log_level.min(Level::WARN)),
-            (false, 1) => (operate.log_level.max(Level::DEBUG), Level::INFO),
-            (false, _) => (Level::TRACE, Level::DEBUG),
-        };
-        Self {
-            level,
-            library_level,
-            format: operate.log_format,
-            quiet: operate.quiet,
-        }
-    }
+/// Log options of a command line: `-v` raises and `-q` lowers `--log-level`.
+pub fn log_options(cli: &Cli) -> LogOptions {
+    let operate = &cli.operate;
+    LogOptions::new(
+        OUR_CRATES,
+        operate.log_level,
+        operate.verbose,
+        operate.quiet,
+        operate.log_format,
+    )
 }
 
 impl Config {
@@ -211,7 +188,7 @@ impl Config {
             compression: cli.speed.compression.0,
             hub: hub_access(&cli, variable)?,
             admin: admin(&cli)?,
-            throughput_file: folders.throughput_file(),
+            throughput_file: folders.state_file("throughput.json"),
             dry_run: cli.operate.dry_run,
         })
     }
@@ -339,6 +316,14 @@ fn admin(cli: &Cli) -> Result<Admin, Failure> {
     })
 }
 
+/// The crates of this program, as log targets.
+const OUR_CRATES: &[&str] = &[
+    "block_server",
+    "block_program",
+    "block_network",
+    "block_model",
+    "block_protocol",
+];
 /// Shortest life of an announcement by Petals' rule.
 const MIN_EXPIRATION: Duration = Duration::from_secs(3);
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use clap::{ArgAction, Command};
 use toml::de::{DeTable, DeValue};
 
-use crate::error_report::{Exit, Failure};
+use block_program::{Exit, Failure};
 
 /// Largest configuration file read; a real one is a few KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;

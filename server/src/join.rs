@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::addresses::{self, Announce};
 use crate::config::Config;
-use crate::error_report::{Exit, Failure};
+use block_program::{Exit, Failure};
 
 /// A running node that takes part in the DHT.
 pub(crate) struct Swarm {

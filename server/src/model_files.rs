@@ -8,8 +8,8 @@ use block_model::{
 };
 
 use crate::config::Config;
-use crate::error_report::{Exit, Failure};
-use crate::secret::Secret;
+use block_program::Secret;
+use block_program::{Exit, Failure};
 
 /// Finds the model and reads its configuration. Blocks: it may ask the hub.
 ///

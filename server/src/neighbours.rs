@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::records::Records;
-use crate::swarm_metrics;
+use block_program::swarm_metrics;
 
 /// Seconds to servers by peer id in base58; infinite for one that does not answer.
 pub(crate) type NextPings = BTreeMap<String, f64>;

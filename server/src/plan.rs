@@ -7,10 +7,10 @@ use block_model::{Family, ModelConfig, SpanDType};
 use block_protocol::dht_prefix::{PrefixRule, default_prefix};
 use block_protocol::{Compression, DType};
 
-use crate::amounts::bytes;
 use crate::cli::Blocks;
 use crate::config::Config;
-use crate::error_report::{Exit, Failure};
+use block_program::amounts::bytes;
+use block_program::{Exit, Failure};
 
 /// Everything that follows from the configuration and the model's own description.
 #[derive(Debug, Clone, PartialEq)]

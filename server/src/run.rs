@@ -23,17 +23,17 @@ use crate::admin::AdminPort;
 use crate::announce::{Announcer, AnnouncerConfig};
 use crate::cli::Throughput;
 use crate::config::Config;
-use crate::error_report::{Exit, Failure};
-use crate::exporter::Exporter;
-use crate::identity_lock::IdentityLock;
 use crate::join::{self, Swarm};
-use crate::logging::StartLook;
 use crate::metrics::State;
 use crate::neighbours::Pinger;
 use crate::plan::Plan;
 use crate::startup::{AdminLine, ModelLine, PlanLine, ProgramLine, StartLines};
 use crate::status_board::{Latch, StatusBoard};
-use crate::{memory, model_files};
+use crate::{memory, metrics, model_files};
+use block_program::Exporter;
+use block_program::IdentityLock;
+use block_program::StartLook;
+use block_program::{Exit, Failure};
 
 /// Serves until `shutdown` is cancelled; `on_ready` gets the address to join through, with
 /// `/p2p/`, once the swarm knows this server as ONLINE.
@@ -51,8 +51,12 @@ pub async fn run(
     let keypair =
         identity::load_or_create(&config.identity).map_err(|error| identity_failure(&error))?;
     let board = Arc::new(StatusBoard::default());
-    let admin =
-        AdminPort::start(&config.admin, Exporter::of_process()?, Arc::clone(&board)).await?;
+    let admin = AdminPort::start(
+        &config.admin,
+        Exporter::of_process("block-server", &[metrics::TABLE])?,
+        Arc::clone(&board),
+    )
+    .await?;
     lines.tell(&ProgramLine {
         peer_id: &keypair.public().to_peer_id().to_string(),
     });

@@ -15,8 +15,8 @@ pub(crate) use lines::{
     ReachLine, StartLine,
 };
 
-use crate::amounts::shell_word;
-use crate::logging::StartLook;
+use block_program::StartLook;
+use block_program::amounts::shell_word;
 
 /// Where start lines go.
 #[derive(Debug, Clone, Copy)]

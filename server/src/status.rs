@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::cli::StatusFlags;
-use crate::error_report::{Exit, Failure};
 use crate::http_get;
-use crate::secret::Secret;
 use crate::status_board::StatusReport;
+use block_program::Secret;
+use block_program::{Exit, Failure};
 
 /// Asks, and returns the text for stdout.
 ///

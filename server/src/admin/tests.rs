@@ -11,7 +11,7 @@ async fn port(token: Option<&str>) -> (AdminPort, Arc<StatusBoard>) {
         listen: Some(([127, 0, 0, 1], 0).into()),
         token: token.map(|token| Secret::new(token.into())),
     };
-    let port = AdminPort::start(&admin, Exporter::for_test(), Arc::clone(&board))
+    let port = AdminPort::start(&admin, Exporter::detached().unwrap(), Arc::clone(&board))
         .await
         .unwrap()
         .unwrap();
@@ -70,7 +70,7 @@ async fn a_taken_port_is_said() {
         listen: Some(port.address),
         token: None,
     };
-    let failure = AdminPort::start(&admin, Exporter::for_test(), board)
+    let failure = AdminPort::start(&admin, Exporter::detached().unwrap(), board)
         .await
         .unwrap_err();
     assert_eq!(failure.exit(), Exit::OsError);

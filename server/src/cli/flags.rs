@@ -10,9 +10,9 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::values::{
-    Blocks, CompressionName, LogFormat, Throughput, parse_public_name, parse_seconds,
-};
+use block_program::LogFormat;
+
+use super::values::{Blocks, CompressionName, Throughput, parse_public_name, parse_seconds};
 
 /// What is served.
 #[derive(Debug, Clone, Args)]

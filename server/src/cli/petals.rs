@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use crate::error_report::Failure;
+use block_program::Failure;
 
 /// How a flag of Petals that we do not have is treated.
 enum Treatment {

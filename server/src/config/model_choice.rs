@@ -5,7 +5,7 @@ use std::path::Path;
 use block_model::SpanDType;
 
 use crate::cli::{Blocks, Cli};
-use crate::error_report::{Exit, Failure};
+use block_program::{Exit, Failure};
 
 /// Which model, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use block_model::{CandleSpan, ModelSource};
 
 use super::{Server, on_blocking_thread};
 use crate::cli::Throughput;
-use crate::error_report::{Exit, Failure};
 use crate::metrics::{self, AnnouncedRate};
 use crate::plan::Plan;
 use crate::startup::MeasureLine;
 use crate::throughput::{self, Announced};
+use block_program::{Exit, Failure};
 
 impl Server<'_> {
     /// What JOINING announces: the known figure, else the network's, which is its upper bound.

@@ -11,9 +11,9 @@ use tracing::info;
 use super::{Prepared, Server, on_blocking_thread};
 use crate::addresses;
 use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
-use crate::error_report::{Exit, Failure};
 use crate::join::Swarm;
 use crate::metrics::{self, ServerFacts, State};
+use crate::model_files;
 use crate::neighbours::Servers;
 use crate::plan::Plan;
 use crate::reachability;
@@ -21,7 +21,7 @@ use crate::service::{Service, ServiceConfig};
 use crate::startup::{DeviceLine, LoadLine, NextSteps, OnlineLine};
 use crate::status_board::{Latch, LiveFigures};
 use crate::throughput::{self, Announced};
-use crate::{model_files, swarm_metrics};
+use block_program::{Exit, Failure};
 
 /// Weights are not quantized in this version.
 const QUANT_TYPE: &str = "none";
@@ -153,8 +153,7 @@ impl Server<'_> {
         let span = loaded?;
         let seconds = started.elapsed().as_secs_f64();
         let held = span.description();
-        swarm_metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
-        swarm_metrics::record_memory(&held.device, held.weight_bytes, plan.cache_bytes);
+        metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
         self.lines.tell(&DeviceLine {
             device: &held.device,
             widened_from: held

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use tracing::info;
 
-use crate::amounts::{bytes, rate};
+use block_program::amounts::{bytes, rate};
 
 /// One thing that the operator is told while the server starts.
 pub(crate) trait StartLine {

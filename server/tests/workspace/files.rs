@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::{files, text};
 
-const CRATES: [&str; 5] = ["protocol", "network", "model", "server", "client"];
+const CRATES: [&str; 6] = [
+    "protocol", "network", "model", "program", "server", "client",
+];
 
 /// Longer files hold more than one concept.
 const MAX_LINES: usize = 400;

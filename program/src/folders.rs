@@ -14,12 +14,12 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// Folders of the current user: `$XDG_CONFIG_HOME`, `$XDG_STATE_HOME`, or
+    /// Folders of the current user for the program `name`: `$XDG_CONFIG_HOME`, `$XDG_STATE_HOME`, or
     /// `~/.config` and `~/.local/state`.
     ///
     /// # Errors
     /// The home folder is unknown.
-    pub fn of_user() -> Result<Self, Failure> {
+    pub fn of_user(name: &str) -> Result<Self, Failure> {
         let xdg = Xdg::new().map_err(|error| {
             Failure::new(Exit::OsError, "the home folder of this user is unknown")
                 .caused_by(&error)
@@ -27,8 +27,8 @@ impl Folders {
         })?;
         let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
         Ok(Self {
-            config: xdg.config_dir().join(NAME),
-            state: state.join(NAME),
+            config: xdg.config_dir().join(name),
+            state: state.join(name),
         })
     }
 
@@ -50,11 +50,8 @@ impl Folders {
         self.state.join("identity.key")
     }
 
-    /// Figures of earlier throughput measurements.
-    pub fn throughput_file(&self) -> PathBuf {
-        self.state.join("throughput.json")
+    /// A file that the program keeps between two runs.
+    pub fn state_file(&self, name: &str) -> PathBuf {
+        self.state.join(name)
     }
 }
-
-/// Name of our folder inside each base folder.
-const NAME: &str = "block-server";

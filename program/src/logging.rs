@@ -2,17 +2,66 @@
 
 use std::io::IsTerminal;
 
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::cli::LogFormat;
-use crate::config::LogOptions;
+use clap::ValueEnum;
+
 use crate::error_report::{Exit, Failure};
 use crate::swarm_metrics;
 
-/// How the start of the server is told.
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Start lines and coloured events on a terminal, plain events in a pipe.
+    Auto,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How log lines are written; needed before everything else.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    /// Our own crates in this program, as their targets are called.
+    pub crates: &'static [&'static str],
+    /// Level of our own crates.
+    pub level: Level,
+    /// Level of the libraries.
+    pub library_level: Level,
+    /// Look of the lines.
+    pub format: LogFormat,
+    /// No start lines.
+    pub quiet: bool,
+}
+
+impl LogOptions {
+    /// `verbose` (a count) raises and `quiet` lowers `level`.
+    pub fn new(
+        crates: &'static [&'static str],
+        level: Level,
+        verbose: u8,
+        quiet: bool,
+        format: LogFormat,
+    ) -> Self {
+        let (level, library_level) = match (quiet, verbose) {
+            (true, _) => (Level::WARN, Level::WARN),
+            (false, 0) => (level, level.min(Level::WARN)),
+            (false, 1) => (level.max(Level::DEBUG), Level::INFO),
+            (false, _) => (Level::TRACE, Level::DEBUG),
+        };
+        Self {
+            crates,
+            level,
+            library_level,
+            format,
+            quiet,
+        }
+    }
+}
+
+/// How the start of a program is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartLook {
     /// Aligned lines for a person at a terminal.
@@ -56,11 +105,11 @@ fn filter(options: LogOptions, rust_log: Option<String>) -> EnvFilter {
         return EnvFilter::new(directives);
     }
     let mut directives = options.library_level.to_string();
-    if options.library_level <= tracing::Level::WARN {
+    if options.library_level <= Level::WARN {
         // A lone node has nobody to look up, and its kad says so every five minutes.
         directives.push_str(",libp2p_kad=error");
     }
-    for name in OUR_CRATES {
+    for name in options.crates {
         directives.push_str(&format!(",{name}={}", options.level));
     }
     EnvFilter::new(directives)
@@ -75,27 +124,13 @@ impl<S: Subscriber> Layer<S> for CountLines {
     }
 }
 
-const OUR_CRATES: [&str; 4] = [
-    "block_server",
-    "block_network",
-    "block_model",
-    "block_protocol",
-];
-
 #[cfg(test)]
 mod tests {
-    use tracing::Level;
-
     use super::*;
 
     #[test]
     fn our_crates_speak_louder_than_libraries_and_rust_log_wins() {
-        let options = LogOptions {
-            level: Level::INFO,
-            library_level: Level::WARN,
-            format: LogFormat::Auto,
-            quiet: false,
-        };
+        let options = LogOptions::new(&["block_server"], Level::INFO, 0, false, LogFormat::Auto);
         let text = filter(options, None).to_string();
         assert!(text.contains("block_server=info"), "{text}");
         assert!(text.contains("warn"), "{text}");

@@ -20,7 +20,7 @@ impl Secret {
     ///
     /// # Errors
     /// The file is missing (exit 66), unreadable (77), empty or too long (2).
-    pub(crate) fn read(flag: &str, file: &Path) -> Result<Self, Failure> {
+    pub fn read(flag: &str, file: &Path) -> Result<Self, Failure> {
         let read = || -> std::io::Result<String> {
             let mut text = String::new();
             std::fs::File::open(file)?
@@ -59,7 +59,7 @@ impl Secret {
     }
 
     /// Whether `candidate` is the secret; takes the same time wherever they differ.
-    pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
+    pub fn matches(&self, candidate: &[u8]) -> bool {
         let secret = self.0.as_bytes();
         let differing = secret
             .iter()

@@ -9,7 +9,7 @@ use crate::error_report::{Exit, Failure};
 
 /// Holds the lock until dropped; the system frees it if the process dies.
 #[derive(Debug)]
-pub(crate) struct IdentityLock {
+pub struct IdentityLock {
     _file: File,
 }
 
@@ -18,7 +18,7 @@ impl IdentityLock {
     ///
     /// # Errors
     /// Another process holds it (exit 75), or the folder cannot be written (71 or 77).
-    pub(crate) fn take(identity: &Path) -> Result<Self, Failure> {
+    pub fn take(identity: &Path) -> Result<Self, Failure> {
         let path = lock_path(identity);
         let cannot = |error: &std::io::Error| {
             let exit = match error.kind() {

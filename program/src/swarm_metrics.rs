@@ -1,15 +1,20 @@
-//! Metrics of the process, its loading and its place in the swarm.
+//! Metrics of every process of a swarm: its build, its log, its place in the swarm.
 //!
-//! Same rules as [`crate::metrics`], which has those of sessions and steps. What the
-//! network counts by itself (`swarm_p2p_*`, `swarm_dht_*`) is described here, where
-//! the exporter is.
+//! What the network counts by itself (`swarm_p2p_*`, `swarm_dht_*`) is described here, where the exporter is.
+//! Rules: base units in the name, `_total` on counters, closed label sets exported as zero from the start.
 
 use metrics::{
     Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
+/// These metrics, for the exporter; [`crate::Exporter`] adds them to those of each program.
+pub const TABLE: crate::MetricsTable = crate::MetricsTable {
+    describe,
+    buckets: histogram_buckets,
+};
+
 /// Says what each metric means, and exports every closed label set as 0.
-pub(crate) fn describe() {
+fn describe() {
     for (name, help, labels) in COUNTERS {
         describe_counter!(*name, *help);
         for set in label_sets(labels) {
@@ -25,17 +30,25 @@ pub(crate) fn describe() {
     for (name, help, _) in HISTOGRAMS {
         describe_histogram!(*name, *help);
     }
-    describe_gauge!(
-        "block_server_memory_bytes",
-        "Memory held per device and purpose."
-    );
+    describe_gauge!("block_build_info", "Build metadata, always 1.");
     // Nobody has been asked yet.
     gauge!("swarm_p2p_reachability", "state" => "unknown").set(1.0);
 }
 
-/// Bucket bounds by metric name, for the exporter.
-pub(crate) fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
-    HISTOGRAMS.iter().map(|(name, _, bounds)| (*name, *bounds))
+fn histogram_buckets() -> Vec<(&'static str, &'static [f64])> {
+    HISTOGRAMS
+        .iter()
+        .map(|(name, _, bounds)| (*name, *bounds))
+        .collect()
+}
+
+/// Sets the build series, always 1: all our crates have one version.
+pub(crate) fn record_build(component: &'static str) {
+    gauge!(
+        "block_build_info",
+        "version" => env!("CARGO_PKG_VERSION"), "revision" => "release", "component" => component, "backend" => "cpu"
+    )
+    .set(1.0);
 }
 
 /// Counts one log line.
@@ -50,25 +63,8 @@ pub(crate) fn record_log_line(level: tracing::Level) {
     counter!("block_log_messages_total", "level" => label).increment(1);
 }
 
-/// Observes the load of a span: `seconds` in all for `blocks` blocks.
-pub(crate) fn record_load(blocks: usize, seconds: f64, is_local: bool) {
-    let source = if is_local { "cache" } else { "download" };
-    for _ in 0..blocks {
-        histogram!("block_server_block_load_duration_seconds", "source" => source)
-            .record(seconds / blocks as f64);
-    }
-}
-
-/// Sets the memory held for weights and KV cache.
-pub(crate) fn record_memory(device: &str, weight_bytes: u64, cache_bytes: u64) {
-    for (pool, bytes) in [("weights", weight_bytes), ("kv_cache", cache_bytes)] {
-        gauge!("block_server_memory_bytes", "device" => device.to_owned(), "pool" => pool)
-            .set(bytes as f64);
-    }
-}
-
 /// Observes a ping to another server, seconds.
-pub(crate) fn record_ping(seconds: f64) {
+pub fn record_ping(seconds: f64) {
     histogram!("swarm_p2p_ping_duration_seconds").record(seconds);
 }
 
@@ -116,15 +112,10 @@ const GAUGES: &[(&str, &str, Labels)] = &[
 
 #[rustfmt::skip]
 const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
-    ("block_server_block_load_duration_seconds", "Time to make one block ready.", LONG_SECONDS),
     ("swarm_p2p_ping_duration_seconds", "Round-trip time to candidate servers.", RPC_SECONDS),
     ("swarm_dht_request_duration_seconds", "Time of an outbound DHT RPC.", RPC_SECONDS),
 ];
 
-/// Bounds for loading, seconds.
-const LONG_SECONDS: &[f64] = &[
-    0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
-];
 /// Bounds for RPCs, pings and waits, seconds.
 pub(crate) const RPC_SECONDS: &[f64] = &[
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,

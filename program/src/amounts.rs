@@ -1,7 +1,7 @@
 //! Amounts as people read them.
 
 /// Bytes with a binary unit: `8.1 GiB`.
-pub(crate) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut amount = count as f64;
     let mut unit = "B";
@@ -20,7 +20,7 @@ pub(crate) fn bytes(count: u64) -> String {
 }
 
 /// A rate without useless digits: `0.42`, `412`, `21300`.
-pub(crate) fn rate(value: f64) -> String {
+pub fn rate(value: f64) -> String {
     if value < 10.0 {
         format!("{value:.2}")
     } else {
@@ -29,7 +29,7 @@ pub(crate) fn rate(value: f64) -> String {
 }
 
 /// A word as a POSIX shell reads it back.
-pub(crate) fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=,@%+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()
