@@ -5,8 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::{files, text};
 
-const CRATES: [&str; 6] = [
-    "protocol", "network", "model", "program", "server", "client",
+const CRATES: [&str; 8] = [
+    "protocol",
+    "network",
+    "model",
+    "program",
+    "server",
+    "client",
+    "client/cli",
+    "testing",
 ];
 
 /// Longer files hold more than one concept.

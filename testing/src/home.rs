@@ -1,48 +1,46 @@
-//! Runs the built binary with a home of its own, so that no test touches the real one.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "these helpers run in tests only"
-)]
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of this module"
-)]
+//! Runs our programs with a home of their own, so that no test touches the real one.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Longest wait for anything in these tests; only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+use crate::PATIENCE;
+use crate::folders::fable;
+use crate::programs::program;
 
-/// The model that is part of the repository: 8 blocks.
-pub fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/fable-7m")
+/// A home folder for one test of one program.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    program: &'static str,
 }
 
-/// A home folder for one test.
-pub struct Home(TempDir);
-
 impl Home {
-    pub fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+    /// An empty home for `block-server` or `swarm`.
+    pub fn new(program: &'static str) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            program,
+        }
     }
 
+    /// The home folder.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
-    /// The binary with an empty environment but for this home.
+    /// The program with an empty environment but for this home.
     pub fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_block-server"));
+        self.command_of(self.program, args)
+    }
+
+    /// Another of our programs in the same home.
+    pub fn command_of<'a>(&self, name: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(program(name));
         command
             .args(args)
             .env_clear()
@@ -62,9 +60,9 @@ impl Home {
         Finished::of(self.command(args))
     }
 
-    /// Starts a server on free loopback ports and waits for READY.
+    /// Starts a `block-server` of the repository's model on free loopback ports and waits for READY.
     pub fn serve(&self, extra: &[&str]) -> Server {
-        let model = model();
+        let model = fable();
         let mut args = vec!["--model", model.to_str().unwrap()];
         args.extend([
             "--listen-maddr",
@@ -76,14 +74,18 @@ impl Home {
             args.extend(["--throughput", "10"]);
         }
         args.extend(extra);
-        Server::start(self.command(args))
+        Server::start(self.command_of("block-server", args))
     }
 }
 
 /// How a run ended.
+#[derive(Debug)]
 pub struct Finished {
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
+    /// All of its standard output.
     pub stdout: String,
+    /// All of its standard error.
     pub stderr: String,
 }
 
@@ -135,12 +137,12 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A running server.
+/// A running server; it is killed when dropped.
+#[derive(Debug)]
 pub struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: JoinHandle<String>,
-    admin: Receiver<String>,
     /// The address after READY.
     pub address: String,
     /// `IP:PORT` of the admin port.
@@ -183,12 +185,12 @@ impl Server {
             child,
             stdout,
             stderr,
-            admin,
             address,
             admin_address,
         }
     }
 
+    /// The process identifier.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

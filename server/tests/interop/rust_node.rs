@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use super::PATIENCE;
+use block_testing::PATIENCE;
 
 #[derive(Debug)]
 pub(crate) struct RustNode {

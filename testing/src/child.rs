@@ -3,27 +3,32 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use super::janitor::{self, Farewell};
-use super::temporary;
+use crate::PATIENCE;
+use crate::folders::temporary;
+use crate::janitor::{self, Farewell};
 
 /// Enough of a log to see an error and what led to it.
 const LOG_TAIL_BYTES: usize = 20_000;
 
+/// A process that the janitor watches.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub struct Child {
     name: String,
     group: u32,
     log: PathBuf,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
+    status: Mutex<Receiver<ExitStatus>>,
 }
 
 impl Child {
     /// Starts `command`; it gets a standard input only if it is one that ends with it.
-    pub(crate) fn spawn(name: &str, mut command: Command, farewell: Farewell) -> Self {
+    pub fn spawn(name: &str, mut command: Command, farewell: Farewell) -> Self {
         let log = temporary(&format!("{name}.log"));
         let stdin = match farewell {
             Farewell::EndOfInput => Stdio::piped(),
@@ -39,37 +44,58 @@ impl Child {
         let group = process.id();
         janitor::watch(group, farewell);
         let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
-        thread::spawn(move || drop(process.wait()));
+        let (sender, status) = sync_channel(1);
+        thread::spawn(move || process.wait().map(|status| sender.try_send(status)));
         Self {
             name: name.to_owned(),
             group,
             log,
             stdin,
             stdout,
+            status: Mutex::new(status),
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// The name that the test gave it.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+    /// The standard input of a child that ends with it.
+    pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin
             .take()
             .expect("taken once, by the owner of a child that has one")
     }
 
-    pub(crate) fn take_stdout(&mut self) -> ChildStdout {
+    /// The standard output.
+    pub fn take_stdout(&mut self) -> ChildStdout {
         self.stdout.take().expect("taken once")
     }
 
     /// SIGKILL to every process of the group: no farewell to anybody.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         janitor::kill(self.group);
     }
 
+    /// SIGSTOP to every process of the group: connections stay open and nothing answers. Kill it when it has served.
+    pub fn pause(&self) {
+        janitor::pause(self.group);
+    }
+
+    /// The text that the child has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the child itself has ended, and says how.
+    pub fn await_status(&self) -> ExitStatus {
+        let status = self.status.lock().unwrap().recv_timeout(PATIENCE);
+        status.unwrap_or_else(|error| panic!("{}", self.complaint(&format!("runs on: {error}"))))
+    }
+
     /// SIGTERM, and waits for the end.
-    pub(crate) fn terminate(&self) {
+    pub fn terminate(&self) {
         assert!(
             janitor::terminate(self.group),
             "{}",
@@ -78,7 +104,7 @@ impl Child {
     }
 
     /// Waits for the end of the whole group.
-    pub(crate) fn await_end(&self) {
+    pub fn await_end(&self) {
         assert!(
             janitor::await_end(self.group),
             "{}",
@@ -87,12 +113,12 @@ impl Child {
     }
 
     /// Has a Python child write the stacks of its threads to its log.
-    pub(crate) fn write_stacks(&self) {
+    pub fn write_stacks(&self) {
         janitor::write_stacks(self.group);
     }
 
     /// `what` with the child's name and the end of its log.
-    pub(crate) fn complaint(&self, what: &str) -> String {
+    pub fn complaint(&self, what: &str) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]);
         format!(

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 
-use super::repository;
+use crate::folders::repository;
 
 /// How a process group is asked to end before it is killed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Farewell {
+pub enum Farewell {
     /// It ends when its standard input does.
     EndOfInput,
     /// It ends on SIGTERM.
@@ -18,7 +18,7 @@ pub(crate) enum Farewell {
 }
 
 /// Remembers a process group and ends it after this process.
-pub(super) fn watch(group: u32, farewell: Farewell) {
+pub fn watch(group: u32, farewell: Farewell) {
     let verb = match farewell {
         Farewell::EndOfInput => "watch",
         Farewell::Terminate => "own",
@@ -27,35 +27,40 @@ pub(super) fn watch(group: u32, farewell: Farewell) {
 }
 
 /// Kills every process of the group and returns when none runs any more.
-pub(super) fn kill(group: u32) {
+pub fn kill(group: u32) {
     assert!(
         JANITOR.lock().unwrap().ends("kill", group),
         "process group {group} survived SIGKILL"
     );
 }
 
+/// Stops every process of the group (SIGSTOP): it neither answers nor hangs up. It is killed, not asked, in the end.
+pub fn pause(group: u32) {
+    JANITOR.lock().unwrap().send("pause", group);
+}
+
 /// Sends SIGTERM; true if the whole group has ended within the janitor's patience.
-pub(super) fn terminate(group: u32) -> bool {
+pub fn terminate(group: u32) -> bool {
     JANITOR.lock().unwrap().ends("terminate", group)
 }
 
 /// True if the whole group ends by itself within the janitor's patience.
-pub(super) fn await_end(group: u32) -> bool {
+pub fn await_end(group: u32) -> bool {
     JANITOR.lock().unwrap().ends("await", group)
 }
 
 /// Has the group's Python processes write the stacks of their threads to their log.
-pub(super) fn write_stacks(group: u32) {
+pub fn write_stacks(group: u32) {
     JANITOR.lock().unwrap().ends("stacks", group);
 }
 
 /// A folder with a path short enough for Unix sockets; the janitor removes it.
-pub(super) fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     JANITOR.lock().unwrap().scratch.clone()
 }
 
 /// The interpreter that `scripts/python-peers` installs.
-pub(super) fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let python = repository().join(".cache/python-peers/bin/python");
     assert!(
         Path::new(&python).exists(),

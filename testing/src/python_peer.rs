@@ -11,21 +11,27 @@ use std::thread;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::child::Child;
-use super::janitor::{self, Farewell};
-use super::{PATIENCE, repository};
+use crate::PATIENCE;
+use crate::child::Child;
+use crate::folders::repository;
+use crate::janitor::{self, Farewell};
 
 /// What a peer is; its requests are the methods of the class in `scripts/peers/{role}_peer.py`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Role {
+pub enum Role {
+    /// A DHT node.
     Dht,
+    /// A Petals server.
     Server,
+    /// A Petals client beside transformers itself.
     Client,
+    /// What the health monitor sees.
     Monitor,
 }
 
+/// A process of one Python peer.
 #[derive(Debug)]
-pub(crate) struct PythonPeer {
+pub struct PythonPeer {
     child: Child,
     requests: Mutex<ChildStdin>,
     waiting: Waiting,
@@ -35,7 +41,7 @@ pub(crate) struct PythonPeer {
 
 /// A request on its way.
 #[derive(Debug)]
-pub(crate) struct Reply<'a> {
+pub struct Reply<'a> {
     peer: &'a PythonPeer,
     request: String,
     answer: Receiver<Value>,
@@ -49,7 +55,7 @@ const READY: u64 = 0;
 impl PythonPeer {
     /// Starts the process; its imports take seconds, so callers start all of theirs and then
     /// [`await_ready`](Self::await_ready).
-    pub(crate) fn spawn(name: &str, role: Role) -> Self {
+    pub fn spawn(name: &str, role: Role) -> Self {
         let role = match role {
             Role::Dht => "dht",
             Role::Server => "server",
@@ -78,7 +84,7 @@ impl PythonPeer {
     }
 
     /// Returns once the peer takes requests.
-    pub(crate) fn await_ready(&self) {
+    pub fn await_ready(&self) {
         if let Err(error) = self.ready.lock().unwrap().recv_timeout(PATIENCE) {
             panic!(
                 "{}",
@@ -88,7 +94,7 @@ impl PythonPeer {
     }
 
     /// Sends a request without waiting for its answer.
-    pub(crate) fn begin(&self, action: &str, arguments: Value) -> Reply<'_> {
+    pub fn begin(&self, action: &str, arguments: Value) -> Reply<'_> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let Value::Object(mut request) = arguments else {
             panic!("arguments are an object")
@@ -112,17 +118,22 @@ impl PythonPeer {
     }
 
     /// Sends a request and waits for its answer; an error of the peer fails the test.
-    pub(crate) fn call<T: DeserializeOwned>(&self, action: &str, arguments: Value) -> T {
+    pub fn call<T: DeserializeOwned>(&self, action: &str, arguments: Value) -> T {
         self.begin(action, arguments).wait()
     }
 
     /// SIGKILL to the peer, its DHT process and its libp2p daemon.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         self.child.kill();
     }
 
+    /// SIGSTOP to the peer, its DHT process and its libp2p daemon.
+    pub fn pause(&self) {
+        self.child.pause();
+    }
+
     /// Ends the peer's input and waits until none of its processes is left.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         drop(self.requests);
         self.child.await_end();
     }
@@ -130,7 +141,7 @@ impl PythonPeer {
 
 impl Reply<'_> {
     /// Waits for the answer; an error of the peer fails the test.
-    pub(crate) fn wait<T: DeserializeOwned>(self) -> T {
+    pub fn wait<T: DeserializeOwned>(self) -> T {
         let Self {
             peer,
             request,
