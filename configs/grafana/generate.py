@@ -58,7 +58,7 @@ OVERVIEW = [
          [(quantile(0.95, "block_client_step_duration_seconds", HERE + ',phase="decode"'), "p95")]),
         ("stat", "s", "Age of the swarm view",
          "Seconds since a client last read the servers' records. Refreshed every minute.",
-         [(f"time() - max by (instance) (swarm_last_refresh_timestamp_seconds{{{HERE}}})", "{{instance}}")]),
+         [(f"time() - max by (instance) (swarm_last_refresh_timestamp_seconds{{{HERE}}} > 0)", "{{instance}}")]),
     ]),
     ("Users", [
         ("timeseries", "short", "Tokens per second",
@@ -142,7 +142,7 @@ SERVER = [
            f" / sum by (instance) (block_server_kv_cache_tokens{{{HERE}}})", "{{instance}}")]),
         ("stat", "s", "Age of the announcement",
          "Seconds since the last successful announcement. Clients forget a server after five minutes without one.",
-         [(f"time() - max by (instance) (swarm_dht_last_announce_timestamp_seconds{{{HERE}}})", "{{instance}}")]),
+         [(f"time() - max by (instance) (swarm_dht_last_announce_timestamp_seconds{{{HERE}}} > 0)", "{{instance}}")]),
         ("table", "short", "What each server serves",
          "Model, type of the hidden states and of the weights, and device.",
          [(f"max by (instance, model, dtype, quant_type, device) (block_server_info{{{MODEL}}})", "{{instance}}")]),
@@ -227,14 +227,14 @@ SERVER = [
     ]),
 ]
 
-# uid, title, description, source of the variable `model`, rows.
+# uid, title, description, the job that is chosen at first, source of the variable `model`, rows.
 DASHBOARDS = [
     ("swarm-overview", "Swarm overview",
      "Users first: what clients get from the swarm, whether every block has servers, and how routes hold.",
-     f"label_values(swarm_model_blocks{{{HERE}}}, model)", OVERVIEW),
+     "swarm", f"label_values(swarm_model_blocks{{{HERE}}}, model)", OVERVIEW),
     ("block-server", "Block server",
      "One server or several: state, work, machine and network.",
-     f"label_values(block_server_info{{{HERE}}}, model)", SERVER),
+     "block-server", f"label_values(block_server_info{{{HERE}}}, model)", SERVER),
 ]
 
 # The same colour for the same state everywhere.
@@ -313,24 +313,24 @@ def panels(rows):
     return built
 
 
-def variable(name, query):
+def variable(name, query, chosen="$__all"):
     return {"name": name, "label": name.title(), "type": "query", "datasource": DATASOURCE,
             "query": {"query": query, "refId": name}, "definition": query, "multi": True, "includeAll": True,
-            "allValue": ".+", "current": {"text": ["All"], "value": ["$__all"]}, "refresh": 2, "sort": 1, "hide": 0}
+            "allValue": ".+", "current": {"text": ["All" if chosen == "$__all" else chosen], "value": [chosen]}, "refresh": 2, "sort": 1, "hide": 0}
 
 
-def dashboard(uid, title, description, models, rows):
+def dashboard(uid, title, description, job, models, rows):
     datasource = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
                   "current": {}, "hide": 0, "refresh": 1}
     link = {"title": "Swarm and servers", "type": "dashboards", "tags": ["block-server"], "asDropdown": False,
-            "includeVars": True, "keepTime": True, "targetBlank": False}
+            "includeVars": False, "keepTime": True, "targetBlank": False}
     return {
         "uid": uid, "title": title, "description": description, "tags": ["block-server"], "schemaVersion": 39,
         "version": 1, "editable": False, "graphTooltip": 1, "refresh": "30s", "timezone": "browser",
         "time": {"from": "now-1h", "to": "now"}, "links": [link], "annotations": {"list": []},
         "templating": {"list": [
             datasource,
-            variable("job", "label_values(block_build_info, job)"),
+            variable("job", "label_values(block_build_info, job)", job),
             variable("instance", 'label_values(block_build_info{job=~"$job"}, instance)'),
             variable("model", models),
         ]},

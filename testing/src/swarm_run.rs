@@ -102,6 +102,18 @@ impl SwarmRun {
         self.seen.len()
     }
 
+    /// The last line, which sums up, if it has been printed; a run may stay for a while after it.
+    pub fn summary(&mut self) -> Option<&Value> {
+        self.seen.extend(self.lines.try_iter());
+        let last = &self.seen.last()?.value;
+        last.get("route").map(|_| last)
+    }
+
+    /// Everything on standard error so far.
+    pub fn log(&self) -> String {
+        self.child.log()
+    }
+
     /// SIGINT or another signal by its name is the business of tests of the command line; this one kills.
     pub fn kill(&self) {
         self.child.kill();
