@@ -51,7 +51,7 @@ fn label(text: &str) -> Option<(String, Option<BTreeSet<String>>)> {
 }
 
 /// Compares the page with what running processes export.
-pub fn assert_documented(exported: &[Exposition]) {
+pub(crate) fn assert_documented(exported: &[Exposition]) {
     let documented = documented();
     let mut seen = BTreeSet::new();
     for (name, family) in exported.iter().flatten() {

@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one process exports: metrics by name, without the suffixes of histograms.
-pub type Exposition = BTreeMap<String, Family>;
+pub(crate) type Exposition = BTreeMap<String, Family>;
 
 /// One metric.
 #[derive(Debug, Default)]
-pub struct Family {
+pub(crate) struct Family {
     /// `counter`, `gauge` or `histogram`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Its meaning.
-    pub help: String,
+    pub(crate) help: String,
     /// Values seen of each label, `le` left out.
-    pub labels: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) labels: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Reads a scraped text.
-pub fn parse(text: &str) -> Exposition {
+pub(crate) fn parse(text: &str) -> Exposition {
     let mut families = Exposition::new();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {

@@ -16,7 +16,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 /// A running Prometheus with the repository's configuration; only targets and intervals differ.
 #[derive(Debug)]
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     _child: Child,
     address: String,
     clients: PathBuf,
@@ -24,16 +24,16 @@ pub struct Prometheus {
 
 /// One series of an answer.
 #[derive(Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// Its value now.
-    pub value: f64,
+    pub(crate) value: f64,
 }
 
 impl Prometheus {
     /// Scrapes the admin ports `servers` every second, and clients as told later.
-    pub fn start(servers: &[&str]) -> Self {
+    pub(crate) fn start(servers: &[&str]) -> Self {
         let folder = temporary("prometheus");
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).unwrap();
@@ -86,7 +86,7 @@ impl Prometheus {
     }
 
     /// From now on scrapes the client at this address, and no other.
-    pub fn scrape_client(&self, address: &str) {
+    pub(crate) fn scrape_client(&self, address: &str) {
         let fresh = self.clients.with_extension("fresh");
         fs::write(&fresh, json!([{ "targets": [address] }]).to_string()).unwrap();
         fs::rename(fresh, &self.clients).unwrap();
@@ -96,7 +96,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// Prometheus's own text if it cannot read the query.
-    pub fn query(&self, expression: &str) -> Result<Vec<Sample>, String> {
+    pub(crate) fn query(&self, expression: &str) -> Result<Vec<Sample>, String> {
         let path = format!("/api/v1/query?query={}", percent_encoded(expression));
         let answer: Value = serde_json::from_str(&get(&self.address, &path)).unwrap();
         if answer["status"] != "success" {
@@ -113,7 +113,7 @@ impl Prometheus {
     }
 
     /// The value of a query that gives one series; `None` while it gives none.
-    pub fn value(&self, expression: &str) -> Option<f64> {
+    pub(crate) fn value(&self, expression: &str) -> Option<f64> {
         let samples = self.query(expression).unwrap();
         assert!(samples.len() < 2, "{expression} gives {samples:?}");
         samples.first().map(|sample| sample.value)
@@ -121,7 +121,7 @@ impl Prometheus {
 }
 
 /// Looks until it is so; fails with what was still wrong at the last look.
-pub fn eventually<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
         match look() {
@@ -135,7 +135,7 @@ pub fn eventually<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
 }
 
 /// The body that `GET` gives. Version 1.0 of HTTP has no chunks.
-pub fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();

@@ -6,31 +6,31 @@ use block_testing::repository;
 use serde_json::Value;
 
 /// The dashboards' names.
-pub const DASHBOARDS: [&str; 2] = ["swarm-overview", "block-server"];
+pub(crate) const DASHBOARDS: [&str; 2] = ["swarm-overview", "block-server"];
 
 /// One query of one panel.
 #[derive(Debug)]
-pub struct Query {
+pub(crate) struct Query {
     /// Dashboard and panel.
-    pub place: String,
+    pub(crate) place: String,
     /// As it stands in the file.
-    pub expression: String,
+    pub(crate) expression: String,
 }
 
 /// A committed dashboard.
-pub fn dashboard(name: &str) -> Value {
+pub(crate) fn dashboard(name: &str) -> Value {
     let path = repository().join(format!("configs/grafana/dashboards/{name}.json"));
     serde_json::from_str(&read_to_string(path).unwrap()).unwrap()
 }
 
 /// Its panels but for the headings of rows.
-pub fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let panels = dashboard["panels"].as_array().unwrap();
     panels.iter().filter(|panel| panel["type"] != "row")
 }
 
 /// Every query of every panel.
-pub fn queries() -> Vec<Query> {
+pub(crate) fn queries() -> Vec<Query> {
     let of_dashboard = |name: &&str| {
         let dashboard = dashboard(name);
         let of_panel = |panel: &Value| {

@@ -27,7 +27,8 @@ fn every_alert_has_a_severity_a_summary_and_a_runbook() {
         .filter_map(|line| line.strip_prefix("## "))
         .collect();
     let mut names = BTreeSet::new();
-    for (name, rule) in &alerts() {
+    let alerts = alerts();
+    for (name, rule) in &alerts {
         let severity = ["page", "warn", "info"]
             .into_iter()
             .find(|severity| rule.contains(&format!("labels: {{severity: {severity}}}")));

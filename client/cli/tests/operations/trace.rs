@@ -2,11 +2,11 @@
 
 /// A query that gives one series, and the value it must reach.
 #[derive(Debug)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// PromQL.
-    pub query: String,
+    pub(crate) query: String,
     /// Exactly this.
-    pub value: f64,
+    pub(crate) value: f64,
 }
 
 /// The counters of a generation from `prompt` tokens through `servers`, their scrape addresses in the order of the
@@ -14,7 +14,7 @@ pub struct Expected {
 ///
 /// The prompt is one step, and each new id but the last one more. Each server got one step without tokens before, which
 /// opened its session. Outputs are pushed from server to server.
-pub fn of_generation(ending: &Summary, servers: &[&str]) -> Vec<Expected> {
+pub(crate) fn of_generation(ending: &Summary, servers: &[&str]) -> Vec<Expected> {
     let prompt = ending.prompt;
     let steps = ending.ids;
     let decodes = steps - 1;
@@ -103,9 +103,9 @@ pub fn of_generation(ending: &Summary, servers: &[&str]) -> Vec<Expected> {
 
 /// What a generation's last line says of itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Tokens of the prompt.
-    pub prompt: usize,
+    pub(crate) prompt: usize,
     /// New tokens.
-    pub ids: usize,
+    pub(crate) ids: usize,
 }
