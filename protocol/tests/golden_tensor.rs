@@ -165,6 +165,36 @@ fn blockwise_has_one_scale_per_4096_elements() {
     assert_eq!(encoded.buffer[..head.len()], head);
 }
 
+/// The golden tensor without its counts and its code.
+#[test]
+fn an_implied_code_leaves_the_counts_and_the_code_out() {
+    let golden = Golden::hivemind("tensor.BLOCKWISE_8BIT.f32");
+    let input: Vec<f32> = (0..8_u8).map(|i| -3.0 + f32::from(i) * 6.0 / 7.0).collect();
+    let encoded = encode_f32(&input, &[8], DType::F32, Compression::Blockwise8Implied).unwrap();
+    let buffer = &golden.tensor.buffer;
+    assert_eq!(encoded.compression.number(), 69);
+    assert_eq!(
+        encoded.buffer,
+        [&buffer[16..20], &buffer[20 + 1024..]].concat()
+    );
+    assert_eq!(decode_f32(&encoded).unwrap(), golden.floats("extracted"));
+}
+
+/// One token of the embedded model, and a prompt at the width of an 8B model.
+#[test]
+fn an_implied_code_is_smaller_than_bf16_for_one_token_and_a_quarter_of_float32() {
+    let bytes = |numel: usize, dtype, compression| {
+        let values = vec![1.0; numel];
+        let tensor = encode_f32(&values, &[1, 1, numel], dtype, compression).unwrap();
+        tensor.buffer.len()
+    };
+    assert_eq!(bytes(256, DType::BF16, Compression::None), 512);
+    assert_eq!(bytes(256, DType::BF16, Compression::Blockwise8), 1300);
+    assert_eq!(bytes(256, DType::BF16, Compression::Blockwise8Implied), 260);
+    let chunk = bytes(128 * 4096, DType::F32, Compression::Blockwise8Implied);
+    assert!(chunk * 100 <= 128 * 4096 * 4 * 27);
+}
+
 #[test]
 fn the_blockwise_code_is_the_one_bitsandbytes_sends() {
     let code: Vec<f64> =

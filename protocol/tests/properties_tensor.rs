@@ -136,6 +136,20 @@ proptest! {
         }
     }
 
+    /// The same code, the same scales: the same numbers in every dtype, in fewer bytes.
+    #[test]
+    fn an_implied_code_gives_the_same_values(
+        bits in vec(any::<u32>(), 1..9000),
+        dtype in select(vec![DType::F32, DType::F16, DType::BF16, DType::F64]),
+    ) {
+        let values: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        let packed = |compression| encode_f32(&values, &[values.len()], dtype, compression).unwrap();
+        let (sent, implied) = (packed(Compression::Blockwise8), packed(Compression::Blockwise8Implied));
+        prop_assert_eq!(implied.buffer.len(), values.len() + 4 * values.len().div_ceil(4096));
+        let bits = |tensor| decode_f32(tensor).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&implied), bits(&sent));
+    }
+
     #[test]
     fn results_are_representable_in_the_dtype(
         values in activations(),
@@ -221,6 +235,7 @@ fn values_that_are_not_finite_spoil_only_what_shares_their_scale() {
     assert_eq!(spoiled(Compression::Float16), 0);
     assert_eq!(spoiled(Compression::MeanStd16), 4096);
     assert_eq!(spoiled(Compression::Blockwise8), 4096);
+    assert_eq!(spoiled(Compression::Blockwise8Implied), 4096);
     assert_eq!(spoiled(Compression::Uniform8), 2 * 4096);
     assert_eq!(spoiled(Compression::Quantile8), 2 * 4096);
 }
@@ -361,6 +376,14 @@ fn names_and_numbers_round_trip() {
     for codec in Compression::ALL {
         assert_eq!(Compression::try_from(codec.number()), Ok(codec));
         assert_eq!(Compression::from_name(codec.name()), Some(codec));
+    }
+    for (number, codec) in [
+        (0, Compression::None),
+        (5, Compression::Blockwise8),
+        (69, Compression::Blockwise8Implied),
+    ] {
+        assert_eq!(codec.number(), number);
+        assert_eq!(codec.in_reference(), number < Compression::FIRST_OWN);
     }
     assert!(Compression::try_from(6).is_err() && Compression::try_from(-1).is_err());
 }

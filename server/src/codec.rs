@@ -88,6 +88,33 @@ pub async fn encode_hidden_states(
     .await
 }
 
+/// An output in another codec: the numbers that the caller finds in its answer, so that it makes the same tensor of
+/// them if it brings the step itself. As it is, if the codec is not defined for its dtype.
+///
+/// # Errors
+/// `Internal` for a tensor that is not one of our outputs.
+pub(crate) async fn repack(
+    output: WireTensor,
+    compression: Compression,
+) -> Result<WireTensor, RequestError> {
+    if output.compression == compression || output.is_dummy() || !compression.packs(output.dtype) {
+        return Ok(output);
+    }
+    let size_bytes = output
+        .numel()
+        .unwrap_or(usize::MAX)
+        .saturating_mul(size_of::<f32>());
+    off_thread_if_large(size_bytes, move || {
+        let values = decode_f32(&output).map_err(internal)?;
+        encode_f32(&values, &output.shape, output.dtype, compression).map_err(internal)
+    })
+    .await
+}
+
+fn internal(error: impl std::fmt::Display) -> RequestError {
+    RequestError::Internal(error.to_string())
+}
+
 /// The message of one answer. Copies the tensor, so large ones are packed off the network threads.
 ///
 /// # Errors
@@ -98,9 +125,7 @@ pub(crate) async fn encode_answer(output: WireTensor) -> Result<Bytes, RequestEr
             tensors: vec![output],
             metadata: Bytes::new(),
         };
-        answer
-            .encode()
-            .map_err(|error| RequestError::Internal(error.to_string()))
+        answer.encode().map_err(internal)
     })
     .await
 }
@@ -218,6 +243,21 @@ mod tests {
         assert_eq!(packed.shape, [1, 1000, 100]);
         let back = decode_hidden_states(packed, SpanDType::F32).await.unwrap();
         assert_eq!(back, values);
+    }
+
+    #[tokio::test]
+    async fn an_output_is_repacked_from_what_the_caller_gets() {
+        let values = [0.1, -3.0, 7.7, 0.0];
+        let packed = |values: &[f32], dtype, codec| encode_f32(values, &[1, 1, 4], dtype, codec);
+        let lossy = packed(&values, DType::F32, Compression::Blockwise8Implied).unwrap();
+        let exact = repack(lossy.clone(), Compression::None).await.unwrap();
+        assert_eq!(exact.compression, Compression::None);
+        assert_eq!(decode_f32(&exact), decode_f32(&lossy));
+        let same = repack(lossy.clone(), Compression::Blockwise8Implied).await;
+        assert_eq!(same.unwrap(), lossy);
+        // Half floats are not defined for bf16.
+        let wide = packed(&values, DType::BF16, Compression::None).unwrap();
+        assert_eq!(repack(wide.clone(), Compression::Float16).await, Ok(wide));
     }
 
     #[tokio::test]

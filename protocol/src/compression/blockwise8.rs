@@ -21,7 +21,7 @@ use crate::error::DecodeError;
 use crate::limits::MAX_TENSOR_ELEMENTS;
 
 /// Elements that share one scale.
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 
 /// Bytes of the two counts.
 const COUNT_BYTES: usize = 16;
@@ -35,19 +35,29 @@ pub(super) fn longest(numel: usize) -> Option<usize> {
 
 /// Packs `values`.
 pub(super) fn encode(values: &[f32]) -> Vec<u8> {
-    let map = &*DYNAMIC_MAP;
-    let scales: Vec<f32> = values.chunks(BLOCK).map(absmax).collect();
+    let scales = scales(values);
     let mut out = Vec::with_capacity(longest(values.len()).unwrap_or(0));
     out.extend_from_slice(&(scales.len() as i64).to_le_bytes());
     out.extend_from_slice(&(ENTRIES as i64).to_le_bytes());
     out.extend_from_slice(&none::f32_bytes(&scales));
-    out.extend_from_slice(&none::f32_bytes(&map.code));
-    for (values, &scale) in values.chunks(BLOCK).zip(&scales) {
+    out.extend_from_slice(&none::f32_bytes(&DYNAMIC_MAP.code));
+    put_indices(&mut out, values, &scales);
+    out
+}
+
+/// Largest magnitude of each block.
+pub(super) fn scales(values: &[f32]) -> Vec<f32> {
+    values.chunks(BLOCK).map(absmax).collect()
+}
+
+/// Appends the index of every value in the fixed code.
+pub(super) fn put_indices(out: &mut Vec<u8>, values: &[f32], scales: &[f32]) {
+    let map = &*DYNAMIC_MAP;
+    for (values, &scale) in values.chunks(BLOCK).zip(scales) {
         // A block of zeros has no scale to divide by.
         let divisor = if scale == 0.0 { 1.0 } else { scale };
         out.extend(values.iter().map(|&value| map.nearest(value / divisor)));
     }
-    out
 }
 
 /// Unpacks `numel` values, which are not none.
@@ -71,16 +81,21 @@ pub(super) fn decode(buffer: &[u8], numel: usize) -> Result<Vec<f32>, DecodeErro
         return Err(wrong_length(buffer.len(), numel));
     }
     let table = codebook::table(code, rest)?;
-    let mut values = Vec::with_capacity(numel);
-    for (indices, &scale) in rest.chunks(BLOCK).zip(scales.as_chunks::<4>().0) {
+    Ok(look_up_all(&table, rest, scales))
+}
+
+/// The values of `indices` in `table`, each times its block's scale; `scales` are f32, still as bytes.
+pub(super) fn look_up_all(table: &[f32; ENTRIES], indices: &[u8], scales: &[u8]) -> Vec<f32> {
+    let mut values = Vec::with_capacity(indices.len());
+    for (indices, &scale) in indices.chunks(BLOCK).zip(scales.as_chunks::<4>().0) {
         let scale = f32::from_le_bytes(scale);
         values.extend(
             indices
                 .iter()
-                .map(|&index| codebook::look_up(&table, index) * scale),
+                .map(|&index| codebook::look_up(table, index) * scale),
         );
     }
-    Ok(values)
+    values
 }
 
 /// Largest magnitude; NaN if a value is not finite.

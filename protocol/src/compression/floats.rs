@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::layout::checked_tensor;
 use super::{
-    Compression, blockwise8, codebook, float16, halves, mean_std, none, quantile8, uniform8,
+    Compression, blockwise8, blockwise8_implied, codebook, float16, halves, mean_std, none,
+    quantile8, uniform8,
 };
 use crate::error::{DecodeError, EncodeError};
 use crate::limits::{MAX_TENSOR_BYTES, MAX_TENSOR_DIMS, MAX_TENSOR_ELEMENTS};
@@ -86,6 +87,7 @@ pub fn decode_f32(tensor: &WireTensor) -> Result<Vec<f32>, DecodeError> {
         Compression::Float16 => float16::decode(buffer, numel)?,
         Compression::Quantile8 | Compression::Uniform8 => codebook::decode(buffer, numel)?,
         Compression::Blockwise8 => blockwise8::decode(buffer, numel)?,
+        Compression::Blockwise8Implied => blockwise8_implied::decode(buffer, numel)?,
     };
     if tensor.dtype == DType::BF16 {
         halves::round_bf16(&mut values);
@@ -115,6 +117,7 @@ fn pack(
         Compression::Quantile8 => Ok(quantile8::encode(values)),
         Compression::Uniform8 => Ok(uniform8::encode(values)),
         Compression::Blockwise8 => Ok(blockwise8::encode(values)),
+        Compression::Blockwise8Implied => Ok(blockwise8_implied::encode(values)),
     }
 }
 

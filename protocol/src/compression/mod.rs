@@ -6,12 +6,13 @@
 //! |--------------|--------------------------------------------------------------|
 //! | `floats`     | checks and dispatch for float tensors                        |
 //! | `integers`   | integer and boolean tensors, never compressed                |
-//! | `none` … `blockwise8` | one codec each, with its byte table                 |
+//! | `none` … `blockwise8_implied` | one codec each, with its byte table         |
 //! | `codebook`   | layout shared by the two codecs with a codebook              |
-//! | `dynamic_map`| the fixed code of `blockwise8`                               |
+//! | `dynamic_map`| the fixed code of the two blockwise codecs                    |
 //! | `layout`     | sizes promised by a header                                   |
 
 mod blockwise8;
+mod blockwise8_implied;
 mod codebook;
 mod dynamic_map;
 mod float16;
@@ -48,17 +49,23 @@ pub enum Compression {
     Uniform8 = 4,
     /// 8-bit indices into a fixed code, scaled by each block's largest magnitude.
     Blockwise8 = 5,
+    /// As [`Blockwise8`](Self::Blockwise8), without the code: both sides know it. Ours, from [`FIRST_OWN`](Self::FIRST_OWN) up.
+    Blockwise8Implied = 69,
 }
 
 impl Compression {
+    /// The lowest number of a codec that the reference does not know. Such a codec goes only to a peer that lists it.
+    pub const FIRST_OWN: i32 = 64;
+
     /// Every codec, in wire order. All of them are encoded and decoded.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::None,
         Self::MeanStd16,
         Self::Float16,
         Self::Quantile8,
         Self::Uniform8,
         Self::Blockwise8,
+        Self::Blockwise8Implied,
     ];
 
     /// The number on the wire.
@@ -75,12 +82,18 @@ impl Compression {
             Self::Quantile8 => "quantile8",
             Self::Uniform8 => "uniform8",
             Self::Blockwise8 => "blockwise8",
+            Self::Blockwise8Implied => "blockwise8-implied",
         }
     }
 
     /// The codec with that name; `None` for one we do not know.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+
+    /// Whether the reference reads and writes it, too.
+    pub const fn in_reference(self) -> bool {
+        self.number() < Self::FIRST_OWN
     }
 
     /// Whether tensors of float type `dtype` can be packed so. The reference defines the codecs made of 2-byte

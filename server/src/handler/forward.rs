@@ -141,8 +141,11 @@ async fn run(
     let mut arguments = args::resolve(metadata.args.as_ref(), request.tensors)?.into_iter();
     let mut argument = || arguments.next().flatten();
     let (hidden_states, prompts) = (argument(), argument());
+    let codec = hidden_states.as_ref().map(|it| it.compression.name());
     let tensors = context.check_tensors(hidden_states, prompts, blocks.len())?;
     let shape = tensors.shape;
+    let tokens = shape[0] * shape[1];
+    tracing::debug!(codec, tokens, "forward received");
     let memory = context.activations.take(tensors.activation_bytes()).await?;
     let mut clock = StageClock::start(Phase::Forward);
     let (hidden_states, prompts) = tensors.decode().await?;
@@ -162,7 +165,12 @@ async fn run(
     let dtype = context.config.schema_dtype;
     let output = codec::encode_hidden_states(computed.values, shape, dtype, compression).await?;
     clock.serialized();
-    clock.finish(shape[0] * shape[1]);
+    clock.finish(tokens);
     drop(memory);
+    tracing::debug!(
+        codec = output.compression.name(),
+        tokens,
+        "forward answered"
+    );
     Ok(output)
 }

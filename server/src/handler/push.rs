@@ -3,7 +3,8 @@
 //! In: the step goes to the inbox of its session and the caller is answered at once; what the session makes of it is
 //! not the pusher's business. A session that is not here is ignored, as in the reference.
 //!
-//! Out: after the answer, never before. Bounded in number; what cannot be pushed is counted and logged only, since the
+//! Out: after the answer, never before, in the codec of the step that caused it, which the client chose for its route.
+//! Bounded in number; what cannot be pushed is counted and logged only, since the
 //! client sends the same step to the next server itself. The [`Pusher`] owns its tasks.
 
 use std::str::FromStr;
@@ -120,6 +121,11 @@ impl Pusher {
             tensors,
             metadata: metadata.encode().into(),
         };
+        if let Some(first) = request.tensors.first() {
+            let tokens: usize = first.shape.iter().take(2).product();
+            let (codec, to) = (first.compression.name(), next.peer_id.as_str());
+            tracing::debug!(codec, tokens, to, "step pushed on");
+        }
         let node = self.node.clone();
         let timeout = self.timeout;
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

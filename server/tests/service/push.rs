@@ -2,7 +2,7 @@
 
 use block_client::HopStep;
 use block_network::Node;
-use block_protocol::{DType, ExpertRequest, NextServer, Rpc, Span, StepMetadata};
+use block_protocol::{Compression, DType, ExpertRequest, NextServer, Rpc, Span, StepMetadata};
 use bytes::Bytes;
 
 use crate::support::*;
@@ -119,6 +119,48 @@ async fn outputs_are_pushed_down_the_route() {
     }
     behind.close().await.unwrap();
     ahead.close().await.unwrap();
+}
+
+/// Whatever the answers are packed in.
+#[tokio::test]
+async fn a_push_keeps_the_codec_of_its_step() {
+    let server = Server::start(0..2).await;
+    let (next, address) = listening().await;
+    let mut pushes = next.serve_unary(Rpc::Push.name(), 4);
+    server.node.dial(address).await.unwrap();
+    let client = client(&[&server]).await;
+    let input = States::wave(1, 3, 26);
+    let route = vec![NextServer {
+        peer_id: next.peer_id().to_string(),
+        session_id: "next".to_owned(),
+        span: Span::new(2, 4).unwrap(),
+    }];
+    let codecs = [
+        Compression::None,
+        Compression::Float16,
+        Compression::Blockwise8,
+        Compression::Blockwise8Implied,
+    ];
+    for answers in [Compression::None, Compression::Blockwise8Implied] {
+        let mut hop = hop_with(&client, &server, 0..2, |opening| {
+            opening.output_compression = Some(answers);
+        })
+        .await;
+        for steps in codecs {
+            let on = HopStep {
+                next_servers: route.clone(),
+                ..HopStep::new(input.packed(DType::F32, steps))
+            };
+            let answer = hop.step(on).await.unwrap();
+            assert_eq!(answer.compression, answers);
+            let call = pushes.recv().await.unwrap();
+            let pushed = ExpertRequest::decode(call.body.clone()).unwrap();
+            call.respond(Ok(Bytes::new()));
+            // The tensor that the client would make of its answer, and nothing else.
+            let relayed = States::of(&answer).packed(DType::F32, steps);
+            assert_eq!(pushed.tensors[0], relayed, "{answers:?} {steps:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -209,6 +209,7 @@ async fn every_float_type_and_codec_is_read_and_answers_are_packed_as_asked() {
         (DType::F32, Compression::Float16, 1e-2),
         (DType::F32, Compression::MeanStd16, 1e-2),
         (DType::F32, Compression::Blockwise8, 2e-1),
+        (DType::F32, Compression::Blockwise8Implied, 2e-1),
     ] {
         let mut hop = hop_with(&client, &server, 0..4, |opening| {
             opening.output_compression = Some(Compression::Float16);

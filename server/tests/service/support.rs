@@ -69,14 +69,8 @@ impl Server {
     }
 
     pub(crate) async fn with(span: Box<dyn BlockSpan>, config: ServiceConfig) -> Self {
-        let listen = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
-        let node = start(NodeConfig {
-            listen: vec![listen],
-            ..NodeConfig::new(identity::ephemeral())
-        })
-        .await;
+        let (node, address) = listening().await;
         let service = Service::start(node.clone(), span, config).unwrap();
-        let address = node.listen_addresses().await.remove(0);
         Self {
             node,
             service,
@@ -100,6 +94,18 @@ async fn start(config: NodeConfig) -> Node {
     let (node, task) = Node::start(config).await.unwrap();
     tokio::spawn(task.join());
     node
+}
+
+/// A node that listens on loopback, with its address.
+pub(crate) async fn listening() -> (Node, Multiaddr) {
+    let listen = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    let node = start(NodeConfig {
+        listen: vec![listen],
+        ..NodeConfig::new(identity::ephemeral())
+    })
+    .await;
+    let address = node.listen_addresses().await.remove(0);
+    (node, address)
 }
 
 /// A node that only calls, connected to `servers`.

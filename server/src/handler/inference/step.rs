@@ -1,8 +1,9 @@
 //! One step of a session: checked, decoded, computed, packed, answered, pushed on.
 
-use block_protocol::{ExpertRequest, StepMetadata, WireTensor, args};
+use block_protocol::{Compression, ExpertRequest, StepMetadata, WireTensor, args};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 use super::super::record::StageClock;
 use super::{Stay, Step};
@@ -16,7 +17,8 @@ use crate::session::{StepHead, Verdict};
 #[derive(Debug)]
 struct Prepared {
     input: StepInput,
-    has_prompts: bool,
+    /// The codec of the step's hidden states, if its output is to be pushed on.
+    push_codec: Option<Compression>,
     clock: StageClock,
     /// Memory of its numbers, until the answer is packed.
     memory: OwnedSemaphorePermit,
@@ -31,6 +33,7 @@ impl Stay<'_> {
             pushed,
             record,
         } = step;
+        log_received(&request, pushed);
         let prepared = match self.prepare(&request, &metadata).await {
             Ok(Some(prepared)) => prepared,
             Ok(None) => {
@@ -39,7 +42,7 @@ impl Stay<'_> {
             }
             // The client sends the same step itself: nobody else's mistake ends its session.
             Err(error) if pushed => {
-                tracing::debug!(peer = %self.peer, %error, "pushed step ignored");
+                debug!(peer = %self.peer, %error, "pushed step ignored");
                 record.end(Err(&error));
                 return Ok(());
             }
@@ -48,11 +51,10 @@ impl Stay<'_> {
                 return Err(error);
             }
         };
-        let has_prompts = prepared.has_prompts;
         match self.perform(prepared).await {
-            Ok((output, sent_bytes)) => {
-                record.end(Ok(sent_bytes));
-                if !has_prompts {
+            Ok(performed) => {
+                record.end(Ok(performed.sent_bytes));
+                if let Some(output) = performed.to_push {
                     self.context.pusher.push(&metadata, output, request.tensors);
                 }
                 Ok(())
@@ -78,6 +80,7 @@ impl Stay<'_> {
         let mut arguments = args::resolve(self.args.as_ref(), request.tensors.clone())?.into_iter();
         let mut argument = || arguments.next().flatten();
         let (hidden_states, prompts, reorder) = (argument(), argument(), argument());
+        let codec = hidden_states.as_ref().map(|tensor| tensor.compression);
         let tensors = self
             .context
             .check_tensors(hidden_states, prompts, self.blocks.len())?;
@@ -107,8 +110,10 @@ impl Stay<'_> {
             Verdict::Run { position } => position,
             Verdict::Duplicate => return Ok(None),
         };
+        // Deep prompts are not pushed: the next server needs its own.
+        let is_pushed_on = !metadata.next_servers.is_empty() && prompts.is_none();
         Ok(Some(Prepared {
-            has_prompts: prompts.is_some(),
+            push_codec: codec.filter(|_| is_pushed_on),
             input: StepInput {
                 blocks: self.blocks.clone(),
                 position,
@@ -122,13 +127,13 @@ impl Stay<'_> {
         }))
     }
 
-    /// Computes a step, packs the answer and sends it. Returns the packed output and the bytes sent.
-    async fn perform(&mut self, prepared: Prepared) -> Result<(WireTensor, usize), RequestError> {
+    /// Computes a step, packs the answer and sends it.
+    async fn perform(&mut self, prepared: Prepared) -> Result<Performed, RequestError> {
         let Prepared {
             input,
+            push_codec,
             mut clock,
             memory,
-            ..
         } = prepared;
         let shape = input.shape;
         let computed = if shape.contains(&0) && input.reorder.is_none() {
@@ -145,17 +150,48 @@ impl Stay<'_> {
         let dtype = self.context.config.schema_dtype;
         let output =
             codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
-        let body = codec::encode_answer(output.clone()).await?;
+        let to_push = match push_codec {
+            Some(codec) => Some(codec::repack(output.clone(), codec).await?),
+            None => None,
+        };
+        let (codec, tokens) = (output.compression.name(), shape[0] * shape[1]);
+        debug!(codec, tokens, "step answered");
+        let body = codec::encode_answer(output).await?;
         clock.serialized();
         drop(memory);
         let sent_bytes = body.len();
         self.inputs
             .send(body, self.context.config.request_timeout)
             .await?;
-        let tokens = shape[0] * shape[1];
         clock.finish(tokens);
         self.record.add_tokens(tokens);
         self.session.on_answered(Instant::now().into_std());
-        Ok((output, sent_bytes))
+        Ok(Performed {
+            to_push,
+            sent_bytes,
+        })
     }
+}
+
+/// What came of a step that was answered.
+#[derive(Debug)]
+struct Performed {
+    /// The output in the codec of the step, if it is to be pushed on.
+    to_push: Option<WireTensor>,
+    sent_bytes: usize,
+}
+
+fn log_received(request: &ExpertRequest, pushed: bool) {
+    // The hidden states come first in every arrangement of the arguments that we know.
+    let Some(tensor) = request.tensors.first() else {
+        return;
+    };
+    let from = if pushed { "push" } else { "stream" };
+    // The shape is what the peer claims.
+    let axes = tensor.shape.iter().take(2);
+    let tokens = axes.fold(1, |tokens: usize, &axis| tokens.saturating_mul(axis));
+    debug!(
+        codec = tensor.compression.name(),
+        from, tokens, "step received"
+    );
 }
