@@ -109,6 +109,13 @@ impl Failure {
         self
     }
 
+    /// The sentence, and its causes after colons: for a failure that becomes another one's cause.
+    pub fn in_one_line(&self) -> String {
+        let causes = self.causes.iter().map(String::as_str);
+        let parts: Vec<&str> = std::iter::once(self.what.as_str()).chain(causes).collect();
+        one_line(&parts.join(": "))
+    }
+
     /// How the process ends.
     pub const fn exit(&self) -> Exit {
         self.exit

@@ -5,6 +5,8 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use block_network::{IdentityError, Keypair, identity};
+
 use crate::error_report::{Exit, Failure};
 
 /// Holds the lock until dropped; the system frees it if the process dies.
@@ -61,6 +63,23 @@ impl IdentityLock {
             Err(TryLockError::Error(error)) => Err(cannot(&error)),
         }
     }
+}
+
+/// The key pair in `path`, made if there is none.
+///
+/// # Errors
+/// It is no key (exit 65), or cannot be read or written (77).
+pub fn load_or_create(path: &Path) -> Result<Keypair, Failure> {
+    identity::load_or_create(path).map_err(|error| match &error {
+        IdentityError::Malformed { .. } => {
+            Failure::new(Exit::BadData, "the identity cannot be used")
+                .caused_by(&error)
+                .hint("--identity FILE; a file that does not exist yet is made")
+        }
+        IdentityError::Io { .. } => Failure::new(Exit::NoPermission, "the identity cannot be used")
+            .caused_by(&error)
+            .hint("--identity FILE in a folder that this user may write"),
+    })
 }
 
 fn taken(identity: &Path, file: &mut File) -> Failure {

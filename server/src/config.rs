@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_network::Multiaddr;
-use block_program::{Exit, Failure, Folders, LogOptions, Secret};
+use block_network::{Keypair, Multiaddr};
+use block_program::{Exit, Failure, Folders, LogOptions, MemberOptions, Secret, multiaddrs};
 use block_protocol::Compression;
 
 pub use model_choice::ModelChoice;
@@ -192,6 +192,21 @@ impl Config {
             dry_run: cli.operate.dry_run,
         })
     }
+
+    /// How this server joins its swarm.
+    pub(crate) fn member(&self, keypair: Keypair) -> MemberOptions {
+        MemberOptions {
+            keypair,
+            listen: self.listen.clone(),
+            listen_is_default: self.listen_is_default,
+            announce: match &self.announce {
+                Announce::Listening => Vec::new(),
+                Announce::Fixed(addresses) => addresses.clone(),
+            },
+            initial_peers: self.swarm.initial_peers().to_vec(),
+            join_timeout: self.join_timeout,
+        }
+    }
 }
 
 fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
@@ -213,13 +228,13 @@ fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
-    let given = addresses::initial_peers(&cli.swarm.initial_peers)?;
+    let given = multiaddrs::initial_peers(&cli.swarm.initial_peers)?;
     match (
         cli.swarm.public_swarm,
         cli.swarm.new_swarm,
         given.is_empty(),
     ) {
-        (true, false, true) => Ok(SwarmChoice::Public(addresses::public_swarm())),
+        (true, false, true) => Ok(SwarmChoice::Public(multiaddrs::public_swarm())),
         (false, false, false) => Ok(SwarmChoice::Join(given)),
         (false, _, true) => Ok(SwarmChoice::New),
         _ => Err(Failure::usage(

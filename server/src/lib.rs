@@ -16,7 +16,6 @@ mod admin;
 mod announce;
 mod config_file;
 mod http_get;
-mod join;
 mod memory;
 mod model_files;
 mod neighbours;

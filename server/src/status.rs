@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use block_program::{Exit, Failure, Secret};
+
 use crate::cli::StatusFlags;
 use crate::http_get;
 use crate::status_board::StatusReport;
-use block_program::Secret;
-use block_program::{Exit, Failure};
 
 /// Asks, and returns the text for stdout.
 ///

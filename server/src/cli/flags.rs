@@ -7,10 +7,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use block_program::LogFormat;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-
-use block_program::LogFormat;
 
 use super::values::{Blocks, CompressionName, Throughput, parse_public_name, parse_seconds};
 

@@ -12,6 +12,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use block_program::{Failure, Folders};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -23,8 +24,6 @@ pub use flags::{
 pub use values::{Blocks, CompressionName, Throughput};
 
 use crate::config_file::{self, FileEntry};
-use block_program::Failure;
-use block_program::Folders;
 
 /// Serves a span of transformer blocks to Petals clients.
 #[derive(Debug, Clone, Parser)]

@@ -1,6 +1,7 @@
 //! The throughput of this server: given, kept or measured.
 
 use block_model::{CandleSpan, ModelSource};
+use block_program::{Exit, Failure};
 
 use super::{Server, on_blocking_thread};
 use crate::cli::Throughput;
@@ -8,7 +9,6 @@ use crate::metrics::{self, AnnouncedRate};
 use crate::plan::Plan;
 use crate::startup::MeasureLine;
 use crate::throughput::{self, Announced};
-use block_program::{Exit, Failure};
 
 impl Server<'_> {
     /// What JOINING announces: the known figure, else the network's, which is its upper bound.

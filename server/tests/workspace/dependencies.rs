@@ -9,7 +9,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
-    ("block-program", &[]),
+    (
+        "block-program",
+        &["block-model", "block-network", "block-protocol"],
+    ),
     ("block-testing", &[]),
     ("block-benches", &["block-model", "block-protocol"]),
     (

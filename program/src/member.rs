@@ -1,4 +1,4 @@
-//! Into the swarm: listen, know the first peers, take part in the DHT.
+//! Into the swarm as a full member: listen, know the first peers, take part in the DHT.
 
 use std::time::Duration;
 
@@ -9,22 +9,79 @@ use block_network::{
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::addresses::{self, Announce};
-use crate::config::Config;
-use block_program::{Exit, Failure};
+use crate::error_report::{Exit, Failure};
+use crate::multiaddrs;
+
+/// What a member starts with.
+#[derive(Debug, Clone)]
+pub struct MemberOptions {
+    /// Who it is.
+    pub keypair: Keypair,
+    /// Multiaddrs to listen on.
+    pub listen: Vec<Multiaddr>,
+    /// Whether `listen` follows from a port alone, so that a missing IPv6 is no error.
+    pub listen_is_default: bool,
+    /// Multiaddrs to announce; empty: those listened on.
+    pub announce: Vec<Multiaddr>,
+    /// Peers to join through; empty: it starts a swarm of its own.
+    pub initial_peers: Vec<Multiaddr>,
+    /// Longest wait for the first of them.
+    pub join_timeout: Duration,
+}
 
 /// A running node that takes part in the DHT.
-pub(crate) struct Swarm {
-    pub(crate) node: Node,
-    pub(crate) dht: Dht,
+#[derive(Debug)]
+pub struct Member {
+    /// The node.
+    pub node: Node,
+    /// Its place in the DHT.
+    pub dht: Dht,
     /// Tells others whether they can be reached, from the first moment on.
     _reachability: ReachabilityService,
     task: NodeTask,
 }
 
-impl Swarm {
+impl Member {
+    /// Starts the node and joins through the initial peers.
+    ///
+    /// # Errors
+    /// An address cannot be listened on (exit 71); no initial peer answered in time (69).
+    pub async fn join(options: MemberOptions) -> Result<Self, Failure> {
+        let (node, task) = start_node(&options).await?;
+        let peers = options.initial_peers;
+        let dht = Dht::start(
+            node.clone(),
+            DhtConfig {
+                initial_peers: peers.clone(),
+                ..DhtConfig::default()
+            },
+        );
+        let _reachability = ReachabilityService::start(&node);
+        let member = Self {
+            node,
+            dht,
+            _reachability,
+            task,
+        };
+        if peers.is_empty() {
+            info!("this node starts a swarm of its own");
+            return Ok(member);
+        }
+        match tokio::time::timeout(options.join_timeout, member.dht.ready()).await {
+            Ok(Ok(())) => Ok(member),
+            Ok(Err(error)) => {
+                Err(Failure::new(Exit::Software, "the network ended").caused_by(&error))
+            }
+            Err(_) => {
+                let failure = nobody_answered(&member.node, &peers, options.join_timeout).await;
+                member.leave().await;
+                Err(failure)
+            }
+        }
+    }
+
     /// Closes all connections. Errors of the last moment are logged: nobody can act on them.
-    pub(crate) async fn leave(self) {
+    pub async fn leave(self) {
         self.node.shutdown().await;
         if let Err(error) = self.task.join().await {
             warn!(%error, "the network ended badly");
@@ -32,7 +89,7 @@ impl Swarm {
     }
 
     /// Where others can dial us, best first, each with `/p2p/`.
-    pub(crate) async fn addresses(&self) -> Vec<Multiaddr> {
+    pub async fn addresses(&self) -> Vec<Multiaddr> {
         let mut known = self.node.listen_addresses().await;
         // Of equal worth they stay in the node's order: announced ones come first.
         known.sort_by_key(worth);
@@ -40,64 +97,24 @@ impl Swarm {
     }
 }
 
-/// Starts the node and joins through the initial peers.
-///
-/// # Errors
-/// An address cannot be listened on (exit 71); no initial peer answered in time (69).
-pub(crate) async fn join(config: &Config, keypair: Keypair) -> Result<Swarm, Failure> {
-    let (node, task) = start_node(config, keypair).await?;
-    let peers = config.swarm.initial_peers();
-    let dht = Dht::start(
-        node.clone(),
-        DhtConfig {
-            initial_peers: peers.to_vec(),
-            ..DhtConfig::default()
-        },
-    );
-    let _reachability = ReachabilityService::start(&node);
-    let swarm = Swarm {
-        node,
-        dht,
-        _reachability,
-        task,
-    };
-    if peers.is_empty() {
-        info!("this server starts a swarm of its own");
-        return Ok(swarm);
-    }
-    match tokio::time::timeout(config.join_timeout, swarm.dht.ready()).await {
-        Ok(Ok(())) => Ok(swarm),
-        Ok(Err(error)) => Err(Failure::new(Exit::Software, "the network ended").caused_by(&error)),
-        Err(_) => {
-            let failure = nobody_answered(&swarm.node, peers, config.join_timeout).await;
-            swarm.leave().await;
-            Err(failure)
-        }
-    }
-}
-
-async fn start_node(config: &Config, keypair: Keypair) -> Result<(Node, NodeTask), Failure> {
-    let announce = match &config.announce {
-        Announce::Listening => Vec::new(),
-        Announce::Fixed(addresses) => addresses.clone(),
-    };
+async fn start_node(options: &MemberOptions) -> Result<(Node, NodeTask), Failure> {
     let node_config = NodeConfig {
-        listen: config.listen.clone(),
-        announce,
-        ..NodeConfig::new(keypair)
+        listen: options.listen.clone(),
+        announce: options.announce.clone(),
+        ..NodeConfig::new(options.keypair.clone())
     };
     let result = Node::start(node_config.clone()).await;
     let Err(NetworkError::Listen { address, reason }) = &result else {
         return result.map_err(|error| network_failure(&error));
     };
     // Machines without IPv6 are served on IPv4, unless IPv6 was asked for by name.
-    let rest: Vec<_> = config
+    let rest: Vec<_> = options
         .listen
         .iter()
         .filter(|other| *other != address)
         .cloned()
         .collect();
-    if !config.listen_is_default || rest.is_empty() || !addresses::is_ip6(address) {
+    if !options.listen_is_default || rest.is_empty() || !multiaddrs::is_ip6(address) {
         return result.map_err(|error| network_failure(&error));
     }
     warn!(%address, %reason, "IPv6 cannot be used here");
@@ -109,7 +126,8 @@ async fn start_node(config: &Config, keypair: Keypair) -> Result<(Node, NodeTask
     .map_err(|error| network_failure(&error))
 }
 
-fn network_failure(error: &NetworkError) -> Failure {
+/// Why a node cannot start.
+pub fn network_failure(error: &NetworkError) -> Failure {
     match error {
         NetworkError::Listen { address, reason } => {
             Failure::new(Exit::OsError, format!("cannot listen on {address}"))
@@ -140,18 +158,25 @@ async fn nobody_answered(node: &Node, peers: &[Multiaddr], waited: Duration) -> 
             }
         });
     }
+    let reasons = dials.join_all().await;
+    nobody_answers(waited, reasons)
+        .hint("check the addresses and that this machine's clock is right; without --initial-peers a new swarm starts")
+}
+
+/// No initial peer answered; `reasons` has a line for each address.
+pub fn nobody_answers(waited: Duration, reasons: impl IntoIterator<Item = String>) -> Failure {
     let what = format!("no initial peer answered within {} s", waited.as_secs_f64());
-    dials
-        .join_all()
-        .await
+    reasons
         .into_iter()
         .fold(Failure::new(Exit::Unavailable, what), Failure::cause)
-        .hint("check the addresses and that this machine's clock is right; without --initial-peers a new swarm starts")
 }
 
 /// Lower is better: other machines first, IPv4 before IPv6.
 fn worth(address: &Multiaddr) -> (bool, bool) {
-    (addresses::is_loopback(address), addresses::is_ip6(address))
+    (
+        multiaddrs::is_loopback(address),
+        multiaddrs::is_ip6(address),
+    )
 }
 
 /// Peers that a failure lists.
