@@ -315,7 +315,12 @@ mod tests {
         for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(claimed_estimate(ONE, Some(bad), None, None), None);
         }
-        assert!(claimed_estimate(ONE, Some(1e-300), None, None).unwrap().tail <= LONGEST);
+        assert!(
+            claimed_estimate(ONE, Some(1e-300), None, None)
+                .unwrap()
+                .tail
+                <= LONGEST
+        );
     }
 
     proptest! {

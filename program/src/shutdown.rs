@@ -14,11 +14,6 @@ use crate::error_report::{Exit, Failure};
 /// # Errors
 /// The system refuses a handler (exit 71). Must be called inside a tokio runtime.
 pub fn on_signals() -> Result<CancellationToken, Failure> {
-    let watch = |kind| {
-        signal(kind).map_err(|error| {
-            Failure::new(Exit::OsError, "signals cannot be handled").caused_by(&error)
-        })
-    };
     let mut interrupt = watch(SignalKind::interrupt())?;
     let mut terminate = watch(SignalKind::terminate())?;
     let token = CancellationToken::new();
@@ -31,6 +26,34 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
         std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(token)
+}
+
+/// The same, but no signal ends the process: for programs that must first end others, and do so in bounded time.
+///
+/// # Errors
+/// As [`on_signals`].
+pub fn on_signals_to_the_end() -> Result<CancellationToken, Failure> {
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut hang_up = watch(SignalKind::hangup())?;
+    let token = CancellationToken::new();
+    let asked = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        asked.cancel();
+        // Later ones are taken and change nothing.
+        while interrupt.recv().await.is_some() {}
+    });
+    Ok(token)
+}
+
+fn watch(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind)
+        .map_err(|error| Failure::new(Exit::OsError, "signals cannot be handled").caused_by(&error))
 }
 
 async fn first(interrupt: &mut Signal, terminate: &mut Signal) {

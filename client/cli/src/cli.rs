@@ -97,7 +97,14 @@ pub(crate) struct PingFlags {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BootstrapFlags {
     /// Multiaddrs to listen on, several with commas [default: /ip4/0.0.0.0/tcp/31330 and /ip6/::/tcp/31330]
-    #[arg(long, env = "SWARM_LISTEN", value_name = "ADDR", value_delimiter = ',', visible_alias = "listen-maddr", alias = "host-maddrs")]
+    #[arg(
+        long,
+        env = "SWARM_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        visible_alias = "listen-maddr",
+        alias = "host-maddrs"
+    )]
     pub(crate) listen: Vec<String>,
     /// Multiaddrs to announce [default: the addresses of this machine]
     #[arg(
@@ -164,8 +171,6 @@ const EXAMPLES: &str = "Examples:
 ADDR is what a server or swarm bootstrap prints after READY; MODEL is a hub name or a local folder.
 Servers see numbers made from your text and can recover much of it: use a private swarm for what matters.";
 
-
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -192,7 +197,8 @@ mod tests {
     fn underscores_are_folded_and_lists_take_commas() {
         let line = "swarm run m hello --initial_peers a,b --initial-peers c --prompt_ids";
         assert!(parsed(line).is_err(), "a prompt is words or ids");
-        let cli = parsed("swarm run m --initial_peers a,b --initial-peers c --max_tokens 7").unwrap();
+        let cli =
+            parsed("swarm run m --initial_peers a,b --initial-peers c --max_tokens 7").unwrap();
         let Task::Run(flags) = cli.task else {
             panic!("run")
         };

@@ -85,7 +85,11 @@ fn start() -> anyhow::Result<ExitCode> {
 }
 
 async fn perform(cli: Cli) -> Result<(), Ending> {
-    let stop = shutdown::on_signals()?;
+    let stop = match cli.task {
+        // Its servers must end before it does.
+        Task::Demo(_) => shutdown::on_signals_to_the_end()?,
+        _ => shutdown::on_signals()?,
+    };
     match cli.task {
         // These tell the swarm, or their servers, before they end.
         Task::Run(flags) => run::run(*flags, stop).await,

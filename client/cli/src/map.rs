@@ -10,7 +10,7 @@ mod topology;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use block_client::{ModelView, RouteError};
+use block_client::{ModelView, RouteError, Swarm};
 use block_program::{Exit, Failure};
 
 use crate::cli::MapFlags;
@@ -19,7 +19,7 @@ use crate::progress::Waiting;
 use crate::{membership, output};
 
 pub(crate) use contact::{Contact, ping};
-pub(crate) use table::plain;
+pub(crate) use table::{plain, text};
 pub(crate) use topology::{ModelState, ModelTopology};
 
 /// Prints the map.
@@ -36,17 +36,22 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
     let subject = subject::find(&flags.model, &swarm).await?;
     let view = swarm.view(&subject.dht_prefix, subject.num_blocks);
     ready(&view).await?;
-    let snapshot = view.snapshot();
-    let contacts = contact::all(&swarm, &snapshot).await;
+    let topology = look(&swarm, &view, &subject.id).await;
     drop(waiting);
-    let topology = ModelTopology::new(&subject.id, &snapshot, &contacts);
     let printed = if flags.json {
         output::json(&topology)
     } else {
-        output::text(&table::text(&topology))
+        output::text(&text(&topology))
     };
     swarm.shutdown().await;
     printed
+}
+
+/// The map of the model `id` now; asks every server that is on it.
+pub(crate) async fn look(swarm: &Swarm, view: &ModelView, id: &str) -> ModelTopology {
+    let snapshot = view.snapshot();
+    let contacts = contact::all(swarm, &snapshot).await;
+    ModelTopology::new(id, &snapshot, &contacts)
 }
 
 /// Waits until the records of a model have been read.

@@ -45,9 +45,7 @@ pub(crate) async fn join(flags: &SwarmFlags, peers: Vec<Multiaddr>) -> Result<Sw
 /// What to say when the swarm cannot be used.
 pub(crate) fn swarm_failure(error: &SwarmError) -> Failure {
     match error {
-        SwarmError::NoInitialPeers => {
-            Failure::usage("no swarm given").hint("--initial-peers ADDR")
-        }
+        SwarmError::NoInitialPeers => Failure::usage("no swarm given").hint("--initial-peers ADDR"),
         SwarmError::Network(error) => network_failure(error),
         SwarmError::NobodyAnswered { waited, reasons } => {
             let lines = reasons
@@ -60,8 +58,5 @@ pub(crate) fn swarm_failure(error: &SwarmError) -> Failure {
         SwarmError::Dht(_) => Failure::new(Exit::Unavailable, "the swarm cannot be asked")
             .caused_by(error)
             .hint("try again"),
-        SwarmError::Prefix(_) => Failure::usage("the model has no usable name in the swarm")
-            .caused_by(error)
-            .hint("name one without dot or space: --dht-prefix my-model-hf"),
     }
 }

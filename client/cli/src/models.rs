@@ -95,9 +95,16 @@ fn text(list: &ModelList) -> String {
     }
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["model", "state", "covered", "servers", "tok/s", "repository"]);
+        .set_header([
+            "model",
+            "state",
+            "covered",
+            "servers",
+            "tok/s",
+            "repository",
+        ]);
     for model in &list.models {
         table.add_row([
             map::plain(&model.dht_prefix),

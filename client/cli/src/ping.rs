@@ -63,9 +63,12 @@ struct Target {
 fn target(flags: &PingFlags) -> Result<Target, Failure> {
     if !flags.peer.starts_with('/') {
         let peer = flags.peer.parse::<PeerId>().map_err(|error| {
-            Failure::usage(format!("{} is neither a multiaddr nor a peer id", flags.peer))
-                .caused_by(&error)
-                .hint("swarm map MODEL --json lists the peer ids of servers and their addresses")
+            Failure::usage(format!(
+                "{} is neither a multiaddr nor a peer id",
+                flags.peer
+            ))
+            .caused_by(&error)
+            .hint("swarm map MODEL --json lists the peer ids of servers and their addresses")
         })?;
         return Ok(Target {
             peer,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use block_client::{
-    Chain, ChainConfig, Finished, GenerateConfig, Generation, LocalModel, Session,
-    SessionError, Swarm, Token,
+    Chain, ChainConfig, Finished, GenerateConfig, Generation, LocalModel, Session, SessionError,
+    Swarm, Token,
 };
 use block_network::Multiaddr;
 use block_program::Failure;

@@ -53,6 +53,9 @@ pub(crate) fn session_failure(error: &SessionError, map: &str) -> Failure {
         SessionError::BadInput(_) => Failure::usage("the request is wrong")
             .caused_by(error)
             .hint("swarm run --help says what each flag accepts"),
+        SessionError::Nonsense(_) => Failure::new(Exit::BadData, "the answer makes no sense")
+            .caused_by(error)
+            .hint("a server or the model's files are damaged: try other servers with --route, or fetch the model again"),
         SessionError::Closed(_) => Failure::new(Exit::Software, "the session has ended before")
             .caused_by(error)
             .hint("run it again"),

@@ -49,10 +49,7 @@ fn knows(next: PeerId, round_trip: f64, candidate: Candidate) -> Candidate {
 }
 
 /// Places in the list, and blocks; and the expected seconds of a step.
-fn quickest(
-    request: &RouteRequest,
-    candidates: &[Candidate],
-) -> (Vec<(usize, Range<usize>)>, f64) {
+fn quickest(request: &RouteRequest, candidates: &[Candidate]) -> (Vec<(usize, Range<usize>)>, f64) {
     let entrants = admit(request, candidates).unwrap();
     let (stops, seconds) = latency::route(request, candidates, &entrants).unwrap();
     let stops = stops.into_iter();
@@ -186,7 +183,10 @@ fn a_distant_pair_with_a_short_way_between_them_wins_only_with_pushes() {
     let used = |push| {
         let request = RouteRequest { push, ..whole() };
         let (stops, _) = quickest(&request, &candidates);
-        stops.into_iter().map(|(index, _)| index).collect::<Vec<_>>()
+        stops
+            .into_iter()
+            .map(|(index, _)| index)
+            .collect::<Vec<_>>()
     };
     assert_eq!(used(true), [0, 1]);
     assert_eq!(used(false), [2, 3]);
@@ -229,17 +229,18 @@ fn absurd_claims_give_finite_costs() {
 #[test]
 fn ties_go_to_fewer_servers_then_to_the_order() {
     let [a, b, c, d] = peers();
-    let candidates = [server(b, 0..4), server(a, 0..4), server(c, 4..8), server(d, 4..8)];
+    let candidates = [
+        server(b, 0..4),
+        server(a, 0..4),
+        server(c, 4..8),
+        server(d, 4..8),
+    ];
     assert_eq!(quickest(&whole(), &candidates).0, [(0, 0..4), (2, 4..8)]);
     let free = |peer, blocks| Candidate {
         pace: Pace::Measured(Duration::ZERO),
         ..at(0.0, server(peer, blocks))
     };
-    let candidates = [
-        knows(b, 0.0, free(a, 0..4)),
-        free(b, 4..8),
-        free(c, 0..8),
-    ];
+    let candidates = [knows(b, 0.0, free(a, 0..4)), free(b, 4..8), free(c, 0..8)];
     assert_eq!(quickest(&whole(), &candidates).0, [(2, 0..8)]);
 }
 
@@ -271,7 +272,10 @@ fn the_walk_takes_servers_by_their_length_and_hardly_ever_silent_ones() {
 pub(super) fn assert_contiguous(stops: &[Stop], blocks: &Range<usize>) {
     let mut block = blocks.start;
     for stop in stops {
-        assert!(stop.blocks.start == block && stop.blocks.end > block, "{stops:?}");
+        assert!(
+            stop.blocks.start == block && stop.blocks.end > block,
+            "{stops:?}"
+        );
         block = stop.blocks.end;
     }
     assert_eq!(block, blocks.end, "{stops:?}");
@@ -354,7 +358,9 @@ fn a_route_that_does_not_exist_says_what_is_missing_and_what_to_type() {
         "no server is online for blocks 0:1, 3:5, 7:8"
     );
     let hint = error.hint("models/m").unwrap();
-    assert!(hint.starts_with("block-server --model models/m --blocks 0:1 --initial-peers ADDRESS; "));
+    assert!(
+        hint.starts_with("block-server --model models/m --blocks 0:1 --initial-peers ADDRESS; ")
+    );
     for blocks in [0..9, 3..3] {
         let request = RouteRequest::new(blocks, 1);
         let error = planned(&request, &candidates).unwrap_err();

@@ -48,7 +48,12 @@ pub(crate) struct AnswerFlags {
     pub(crate) max_tokens: usize,
 
     /// Above 0: draw tokens, the more freely the higher; 0 always takes the likeliest, so the text is repeatable
-    #[arg(long, env = "SWARM_TEMPERATURE", value_name = "F", default_value_t = 0.0)]
+    #[arg(
+        long,
+        env = "SWARM_TEMPERATURE",
+        value_name = "F",
+        default_value_t = 0.0
+    )]
     pub(crate) temperature: f32,
 
     /// Draw among this many of the likeliest tokens; 0 = all
@@ -114,12 +119,7 @@ pub(crate) struct AnswerFlags {
     pub(crate) frequency_penalty: f32,
 
     /// Makes draws repeatable [default: a new one each time]
-    #[arg(
-        long,
-        env = "SWARM_SEED",
-        value_name = "N",
-        hide_short_help = true
-    )]
+    #[arg(long, env = "SWARM_SEED", value_name = "N", hide_short_help = true)]
     pub(crate) seed: Option<u64>,
 
     /// End the answer before this text; give the flag again for more [default: none]

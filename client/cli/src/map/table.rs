@@ -7,7 +7,7 @@ use std::ops::Range;
 use block_program::amounts::{rate, shell_word};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::topology::{ModelState, ModelTopology, ServerRow};
+use super::topology::{ModelTopology, ServerRow};
 
 /// The whole text, with a line break at its end.
 pub(crate) fn text(model: &ModelTopology) -> String {
@@ -63,7 +63,7 @@ fn coverage(model: &ModelTopology) -> String {
 fn servers(model: &ModelTopology) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header([
             "name", "peer", "blocks", "", "state", "tok/s", "cache", "rtt", "path", "dtype",

@@ -45,12 +45,18 @@ fn from_pipe(pipe: impl Read) -> Result<String, Failure> {
                 .caused_by(&error)
         })?;
     if bytes.len() as u64 > MAX_PROMPT_BYTES {
-        return Err(Failure::new(Exit::BadData, "the prompt is too long")
-            .cause(format!("standard input has more than {MAX_PROMPT_BYTES} bytes")));
+        return Err(
+            Failure::new(Exit::BadData, "the prompt is too long").cause(format!(
+                "standard input has more than {MAX_PROMPT_BYTES} bytes"
+            )),
+        );
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
-        Failure::new(Exit::BadData, "the prompt on standard input is no UTF-8 text")
-            .caused_by(&error)
+        Failure::new(
+            Exit::BadData,
+            "the prompt on standard input is no UTF-8 text",
+        )
+        .caused_by(&error)
     })?;
     // `echo` ends a line that nobody meant to end.
     if text.ends_with('\n') {
@@ -60,9 +66,9 @@ fn from_pipe(pipe: impl Read) -> Result<String, Failure> {
         }
     }
     if text.is_empty() {
-        return Err(Failure::usage("no prompt given").cause("standard input is empty").hint(
-            "swarm run MODEL \"Once upon a time\" --initial-peers ADDR",
-        ));
+        return Err(Failure::usage("no prompt given")
+            .cause("standard input is empty")
+            .hint("swarm run MODEL \"Once upon a time\" --initial-peers ADDR"));
     }
     Ok(text)
 }
@@ -82,10 +88,10 @@ impl Question {
         };
         let vocab = model.config.vocab;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
-            return Err(Failure::usage(format!(
-                "--prompt-ids: the model has no token {id}"
-            ))
-            .cause(format!("its vocabulary has {vocab} tokens, from 0")));
+            return Err(
+                Failure::usage(format!("--prompt-ids: the model has no token {id}"))
+                    .cause(format!("its vocabulary has {vocab} tokens, from 0")),
+            );
         }
         if ids.is_empty() {
             return Err(Failure::usage("the prompt has no tokens"));

@@ -89,9 +89,9 @@ impl<'a> Answer<'a> {
     /// For `--stats`.
     pub(crate) fn in_words(&self) -> String {
         let route: Vec<String> = self.route.iter().map(StopLine::in_words).collect();
-        let speed = self.tokens_per_second.map_or_else(String::new, |speed| {
-            format!(", {} tok/s", rate(speed))
-        });
+        let speed = self
+            .tokens_per_second
+            .map_or_else(String::new, |speed| format!(", {} tok/s", rate(speed)));
         let first = self.ttft_ms.map_or_else(
             || "no token".to_owned(),
             |first| format!("first token after {:.2} s", first / 1e3),
