@@ -117,12 +117,11 @@ impl Client {
     }
 }
 
-/// The port that the client has logged, once the whole line is there.
+/// The port that the client tells, once the whole line is there.
 fn address_in(log: &str) -> Option<String> {
-    let (_, rest) = log.split_once("metrics port listens")?;
-    let (line, _) = rest.split_once('\n')?;
-    let (_, address) = line.split_once("address=")?;
-    Some(address.split_whitespace().next()?.to_owned())
+    let (_, rest) = log.split_once("metrics on http://")?;
+    let (address, _) = rest.split_once("/metrics\n")?;
+    Some(address.to_owned())
 }
 
 fn await_counters(prometheus: &Prometheus, summary: Summary, servers: &[&str]) {
