@@ -144,6 +144,23 @@ impl SwarmRun {
         true
     }
 
+    /// The last line, which sums up, if it has been printed; a run may stay for a while after it.
+    pub fn summary(&mut self) -> Option<&Value> {
+        self.seen.extend(self.lines.try_iter());
+        let last = &self.seen.last()?.value;
+        last.get("route").map(|_| last)
+    }
+
+    /// Everything on standard error so far.
+    pub fn log(&self) -> String {
+        self.child.log()
+    }
+
+    /// Ends it at once.
+    pub fn kill(&self) {
+        self.child.kill();
+    }
+
     /// Waits for the end, whatever it is; a run that prints nothing for [`PATIENCE`] fails the test.
     pub fn end(mut self) -> Ending {
         while self.await_tokens(self.seen.len() + 1) {}
