@@ -10,7 +10,17 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
     ("block-program", &[]),
-    ("block-benches", &["block-model", "block-protocol"]),
+    (
+        "benches",
+        &[
+            "block-client",
+            "block-model",
+            "block-network",
+            "block-program",
+            "block-protocol",
+            "block-server",
+        ],
+    ),
     (
         "block-client",
         &["block-model", "block-network", "block-protocol"],
