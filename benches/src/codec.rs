@@ -43,7 +43,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
             Ok(())
         })
     });
-    let rounds = Rounds::measure("codec encode", effort, &[], encoders.into())?;
+    let rounds = Rounds::measure("codec encode", effort, encoders.into())?;
     figures.extend(speeds("encode", &rounds));
     let tensors = KINDS.map(|(_, dtype, codec)| encode_f32(&values, &PROMPT, dtype, codec));
     let tensors: Vec<WireTensor> = tensors.into_iter().collect::<Result<_, _>>()?;
@@ -53,7 +53,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
             Ok(())
         })
     });
-    let rounds = Rounds::measure("codec decode", effort, &[], decoders.collect())?;
+    let rounds = Rounds::measure("codec decode", effort, decoders.collect())?;
     figures.extend(speeds("decode", &rounds));
     Ok(figures)
 }

@@ -98,7 +98,6 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
     let rounds = Rounds::measure(
         &format!("{BENCH}, {}", kind.name),
         Effort::new(15, quick, 10),
-        &[],
         vec![Subject::new(|| {
             overheads.clear();
             echoes.clear();

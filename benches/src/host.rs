@@ -17,7 +17,7 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// CPU time of all processes and of ours since some fixed moment, in clock ticks.
+/// CPU time of all processes, and of this one with all it has started, since some fixed moment; in clock ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuTimes {
     total: u64,
@@ -26,19 +26,17 @@ pub(crate) struct CpuTimes {
 }
 
 impl CpuTimes {
-    /// Now; `family` are the processes that count as ours beside this one. All zero where there is no `/proc`.
-    pub(crate) fn now(family: &[u32]) -> Self {
+    /// Now. All zero where there is no `/proc`.
+    pub(crate) fn now() -> Self {
         let (total, busy) = machine().unwrap_or_default();
-        let own = process("self").unwrap_or(0);
-        let others = family.iter().filter_map(|id| process(&id.to_string()));
         Self {
             total,
             busy,
-            own: own + others.sum::<u64>(),
+            own: family_ticks(),
         }
     }
 
-    /// Share of the machine that other processes, and other guests of its host, have used since `before`.
+    /// Share of the machine that others, and other guests of its host, have used since `before`.
     pub(crate) fn foreign_share(self, before: Self) -> f64 {
         let total = self.total.saturating_sub(before.total);
         let busy = self.busy.saturating_sub(before.busy);
@@ -65,12 +63,47 @@ fn machine() -> Option<(u64, u64)> {
     Some((total, total - idle))
 }
 
-/// `utime` and `stime` of a process, fields 14 and 15 of its `stat`; its name may contain blanks.
-fn process(id: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let (_, fields) = text.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+/// One line of `/proc/PID/stat`.
+#[derive(Debug)]
+struct Process {
+    id: u32,
+    parent: u32,
+    /// Its own and those of children that have ended.
+    ticks: u64,
+}
+
+impl Process {
+    /// Fields after the name, which may contain blanks: 3 state, 4 parent, 14 to 17 the times.
+    fn parse(text: &str) -> Option<Self> {
+        let (head, tail) = text.rsplit_once(')')?;
+        let id = head.split_once(' ')?.0.parse().ok()?;
+        let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
+        let times = fields.get(11..15)?.iter();
+        Some(Self {
+            id,
+            parent: fields.get(1)?.parse().ok()?,
+            ticks: times.filter_map(|time| time.parse::<u64>().ok()).sum(),
+        })
+    }
+}
+
+/// CPU time of this process and of its descendants.
+fn family_ticks() -> u64 {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let mut others: Vec<Process> = stats.filter_map(|text| Process::parse(&text)).collect();
+    let mut family = vec![std::process::id()];
+    let mut ticks = 0;
+    while let Some(parent) = family.pop() {
+        others.retain(|process| {
+            if process.parent == parent {
+                family.push(process.id);
+            }
+            if process.id == parent {
+                ticks += process.ticks;
+            }
+            process.id != parent
+        });
+    }
+    ticks
 }

@@ -5,16 +5,19 @@
     reason = "a benchmark reports on stdout and explains itself on stderr"
 )]
 
+mod chain;
 mod codec;
 mod figure;
 mod hop;
 mod host;
 mod models;
 mod probe;
+mod processes;
 mod rounds;
 mod span_step;
 mod spread;
 mod timed_span;
+mod vs_petals;
 
 use std::process::Command;
 
@@ -38,8 +41,12 @@ struct Flags {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
+    /// One process against chains of 2 and 4 servers.
+    Chain,
     /// What a step costs beyond arithmetic, against a bare echo.
     Hop,
+    /// Our servers against real Petals servers.
+    VsPetals,
     /// Speed and bytes of the tensor codecs.
     Codec,
     /// A decode step of the embedded model, against what batching and caching save.
@@ -54,6 +61,8 @@ fn main() -> Result<()> {
     settle_compute_threads()?;
     let figures = match flags.name {
         Name::Codec => codec::run(flags.quick)?,
+        Name::Chain => chain::run(flags.quick)?,
+        Name::VsPetals => vs_petals::run(flags.quick)?,
         Name::Hop => hop::run(flags.quick)?,
         Name::SpanStep => span_step::run(flags.quick)?,
     };

@@ -77,14 +77,13 @@ impl Round {
 pub(crate) struct Rounds(Vec<Round>);
 
 impl Rounds {
-    /// Measures `subjects` in turn, after one round to warm up. `family` are the processes that work for them.
+    /// Measures `subjects` in turn, after one round to warm up.
     ///
     /// # Errors
     /// The first of a subject.
     pub(crate) fn measure(
         bench: &str,
         effort: Effort,
-        family: &[u32],
         mut subjects: Vec<Subject<'_>>,
     ) -> Result<Self> {
         let probe = Probe::new();
@@ -98,14 +97,14 @@ impl Rounds {
             quiet >= effort.rounds
         };
         while rounds.is_empty() || (begun.elapsed() < effort.time && !is_enough(&rounds)) {
-            let before = (probe.rates(), CpuTimes::now(family));
+            let before = (probe.rates(), CpuTimes::now());
             let mut values = Vec::new();
             for subject in &mut subjects {
                 values.extend((subject.0)()?);
             }
             rounds.push(Round {
                 values,
-                foreign_share: CpuTimes::now(family).foreign_share(before.1),
+                foreign_share: CpuTimes::now().foreign_share(before.1),
                 flipped: before.0.flipped(probe.rates()),
             });
         }

@@ -55,7 +55,6 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let rounds = Rounds::measure(
         BENCH,
         Effort::new(21, quick, 30),
-        &[],
         vec![
             Subject::timed(|| run(&steps[..1])),
             Subject::timed(|| run(&steps)),
