@@ -34,7 +34,24 @@ pub enum NextMove {
     GiveUp,
 }
 
+/// Who is to blame for a [`HopError`], which decides what happens to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// The request itself is wrong: no server would take it. No ban, no other try.
+    Caller,
+    /// The server has no room now, or is leaving. Others may have; this one is left out for a moment.
+    Busy,
+    /// The server, or the way to it. It is banned.
+    Server,
+}
+
 impl HopError {
+    /// Who is to blame.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        unimplemented!()
+    }
+
     /// What to do next. A refusal is taken as that server's problem: its text is not for machines.
     #[must_use]
     pub fn next_move(&self) -> NextMove {

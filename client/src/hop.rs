@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use block_network::{ClientStream, Node, PeerId};
+use block_network::{ClientReceiver, ClientSender, Node, PeerId};
 use block_protocol::{
     ArgsStructure, BlockChain, Compression, DType, ExpertRequest, ExpertResponse, NextServer,
     OpenMetadata, Rpc, StepMetadata, WireTensor,
@@ -83,9 +83,26 @@ impl HopStep {
 /// A session at one server.
 #[derive(Debug)]
 pub struct Hop {
-    stream: ClientStream,
+    sender: HopSender,
+    receiver: HopReceiver,
+}
+
+/// The sending half of a hop.
+#[derive(Debug)]
+pub(crate) struct HopSender {
+    stream: ClientSender,
     opening: Opening,
+    /// The text of `opening.chain`, which every step repeats.
+    uid: String,
     opened: bool,
+    bytes: u64,
+}
+
+/// The receiving half of a hop.
+#[derive(Debug)]
+pub(crate) struct HopReceiver {
+    stream: ClientReceiver,
+    bytes: u64,
 }
 
 impl Hop {
@@ -100,10 +117,19 @@ impl Hop {
         deadline: Duration,
     ) -> Result<Self, HopError> {
         let stream = node.open(peer, Rpc::Inference.name(), deadline).await?;
+        let (sender, receiver) = stream.split();
         Ok(Self {
-            stream,
-            opening,
-            opened: false,
+            sender: HopSender {
+                stream: sender,
+                uid: opening.chain.to_string(),
+                opening,
+                opened: false,
+                bytes: 0,
+            },
+            receiver: HopReceiver {
+                stream: receiver,
+                bytes: 0,
+            },
         })
     }
 
@@ -122,10 +148,7 @@ impl Hop {
     /// # Errors
     /// [`HopError`]; the session is over then.
     pub async fn send(&mut self, step: HopStep) -> Result<(), HopError> {
-        let request = self.request(step);
-        self.opened = true;
-        self.stream.send(request.encode()?).await?;
-        Ok(())
+        self.sender.send(step).await
     }
 
     /// Waits for the next answer.
@@ -133,14 +156,11 @@ impl Hop {
     /// # Errors
     /// `Broken` if the server ends the session instead, otherwise as [`Hop::step`].
     pub async fn answer(&mut self) -> Result<WireTensor, HopError> {
-        let body = self.stream.recv_within(self.opening.step_timeout).await?;
-        let body =
-            body.ok_or_else(|| HopError::Broken("the server ended the session".to_owned()))?;
-        let mut tensors = ExpertResponse::decode(body)?.tensors;
-        match (tensors.pop(), tensors.is_empty()) {
-            (Some(tensor), true) => Ok(tensor),
-            _ => Err(HopError::Broken("an answer is one tensor".to_owned())),
-        }
+        let limit = self.sender.opening.step_timeout;
+        let answer = tokio::time::timeout(limit, self.receiver.answer()).await;
+        answer
+            .map_err(|_| HopError::Timeout)??
+            .ok_or_else(session_ended)
     }
 
     /// Ends the session as the reference does (an empty request, then the end-of-input marker) and waits until the
@@ -149,12 +169,55 @@ impl Hop {
     /// # Errors
     /// `Broken` if an answer comes instead, otherwise as [`Hop::step`].
     pub async fn close(mut self) -> Result<(), HopError> {
-        self.stream.send(Bytes::new()).await?;
-        self.stream.end_input().await?;
-        match self.stream.recv_within(self.opening.step_timeout).await? {
+        self.sender.stream.send(Bytes::new()).await?;
+        self.sender.stream.end_input().await?;
+        let limit = self.sender.opening.step_timeout;
+        match self.receiver.stream.recv_within(limit).await? {
             None => Ok(()),
             Some(_) => Err(HopError::Broken("an answer came after the end".to_owned())),
         }
+    }
+
+    /// Both halves, to send and receive at the same time.
+    pub(crate) fn halves(&mut self) -> (&mut HopSender, &mut HopReceiver) {
+        (&mut self.sender, &mut self.receiver)
+    }
+
+    /// Bytes of the messages sent and received so far.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        (self.sender.bytes, self.receiver.bytes)
+    }
+}
+
+/// The error of a server that closed its side in order: its session timed out, or it is leaving.
+pub(crate) fn session_ended() -> HopError {
+    HopError::Broken("the server ended the session".to_owned())
+}
+
+impl HopReceiver {
+    /// The next answer, `None` if the server ended the session in order. No deadline. Dropping it loses nothing.
+    pub(crate) async fn answer(&mut self) -> Result<Option<WireTensor>, HopError> {
+        let Some(body) = self.stream.recv().await? else {
+            return Ok(None);
+        };
+        self.bytes += body.len() as u64;
+        let mut tensors = ExpertResponse::decode(body)?.tensors;
+        match (tensors.pop(), tensors.is_empty()) {
+            (Some(tensor), true) => Ok(Some(tensor)),
+            _ => Err(HopError::Broken("an answer is one tensor".to_owned())),
+        }
+    }
+}
+
+impl HopSender {
+    /// See [`Hop::send`]. Dropping it may leave half a message: drop the hop, too.
+    pub(crate) async fn send(&mut self, step: HopStep) -> Result<(), HopError> {
+        let request = self.request(step);
+        self.opened = true;
+        let body = request.encode()?;
+        self.bytes += body.len() as u64;
+        self.stream.send(body).await?;
+        Ok(())
     }
 
     /// The message of a step: three tensors, placeholders for absent ones, and the metadata.
@@ -186,7 +249,7 @@ impl Hop {
             .encode()
         };
         ExpertRequest {
-            uid: self.opening.chain.to_string(),
+            uid: self.uid.clone(),
             tensors,
             metadata: metadata.into(),
         }

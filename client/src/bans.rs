@@ -1,0 +1,1 @@
+//! Servers that failed and are left out for a while. Pure: time comes in.

@@ -1,0 +1,159 @@
+//! Opening sessions at servers, several at once. Each begins with a step without tokens: the server reserves its cache
+//! and knows the session's name, for pushes, and a refusal comes before anything is lost.
+
+use std::time::Duration;
+
+use block_network::PeerId;
+use block_protocol::compression::encode_f32;
+use block_protocol::{BlockChain, BlockUid, Compression, DType, Schemas, Span};
+use futures::future::try_join_all;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Context;
+use super::patience::Patience;
+use super::segment::{LiveHop, check_answer, plain_step};
+use super::wait::Watch;
+use crate::error::HopError;
+use crate::hop::{Hop, Opening};
+use crate::link_codec::{Format, Terms};
+use crate::model_view::PlannedHop;
+use crate::request::info;
+
+/// Connecting to one server: looking up its addresses included, shorter than its operating system would try.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// `rpc_info` of a server that lists no codecs.
+const SCHEMA_TIME: Duration = Duration::from_secs(5);
+
+/// A server that failed to open a session, and why.
+pub(super) type Failed = (PeerId, HopError);
+
+/// Opens a session at each server of a route, all at once. `replies`: the codec to ask of each, where it lists any.
+///
+/// # Errors
+/// The first failure.
+pub(super) async fn open_all(
+    context: &Context,
+    route: &[PlannedHop],
+    replies: &[Compression],
+) -> Result<Vec<LiveHop>, Failed> {
+    let each = route.iter().zip(replies).map(|(plan, &reply)| async move {
+        let opened = open_one(context, plan, reply).await;
+        opened.map_err(|error| (plan.peer, error))
+    });
+    try_join_all(each).await
+}
+
+async fn open_one(
+    context: &Context,
+    plan: &PlannedHop,
+    reply: Compression,
+) -> Result<LiveHop, HopError> {
+    let config = &context.config;
+    let lists_codecs = plan.server.lists_codecs();
+    let session_id = Uuid::new_v4().to_string();
+    let span = Span::new(plan.blocks.start, plan.blocks.end)?;
+    let chain = BlockChain {
+        prefix: context.view.dht_prefix().to_owned(),
+        span,
+    };
+    let opening = Opening {
+        session_id: Some(session_id.clone()),
+        output_compression: lists_codecs.then_some(reply),
+        ..Opening::new(chain, config.max_length)
+    };
+    let since = Instant::now();
+    let mut hop = Hop::open(&context.node, plan.peer, opening, CONNECT_TIME).await?;
+    let watch = Watch {
+        node: &context.node,
+        peer: plan.peer,
+        patience: Patience::new(None),
+        since,
+    };
+    let shape = [config.batch, 0, config.hidden];
+    let dtype = plan.server.dtype.unwrap_or(DType::F32);
+    let nothing = encode_f32(&[], &shape, dtype, Compression::None)?;
+    let step = plain_step(nothing, "open".to_owned(), None, None)?;
+    let (answer, schemas) = tokio::try_join!(watch.exchange(&mut hop, step, false), async {
+        if lists_codecs {
+            return Ok(None);
+        }
+        schemas(context, plan).await
+    })?;
+    let answer = check_answer(answer, &shape)?;
+    context
+        .view
+        .record_step(plan.peer, plan.blocks.len(), 0, since.elapsed());
+    Ok(LiveHop {
+        hop,
+        terms: terms(plan, answer.dtype, reply, schemas.as_ref()),
+        plan: plan.clone(),
+        session_id,
+        held: 0,
+        owed: None,
+        touched: false,
+    })
+}
+
+/// What a server without a list of codecs says of its tensors.
+async fn schemas(context: &Context, plan: &PlannedHop) -> Result<Option<Schemas>, HopError> {
+    let uid = BlockUid {
+        prefix: context.view.dht_prefix().to_owned(),
+        index: plan.blocks.start,
+    };
+    let answer = info(&context.node, plan.peer, &uid.to_string(), SCHEMA_TIME).await?;
+    Ok(answer.schemas)
+}
+
+/// What the server takes and gives. `dtype` is that of its answers.
+fn terms(plan: &PlannedHop, dtype: DType, reply: Compression, schemas: Option<&Schemas>) -> Terms {
+    if plan.server.lists_codecs() {
+        return Terms {
+            codecs: plan.server.codecs.clone(),
+            input: Format {
+                dtype,
+                codec: Compression::None,
+            },
+            output: Format {
+                dtype,
+                codec: reply,
+            },
+        };
+    }
+    let of = |descriptor: Option<&block_protocol::TensorDescriptor>| {
+        descriptor
+            .filter(|descriptor| descriptor.dtype.is_float())
+            .map_or(
+                Format {
+                    dtype,
+                    codec: Compression::None,
+                },
+                |descriptor| Format {
+                    dtype: descriptor.dtype,
+                    codec: descriptor.compression,
+                },
+            )
+    };
+    Terms {
+        codecs: Vec::new(),
+        input: of(schemas.and_then(|schemas| schemas.inference.first())),
+        output: of(schemas.and_then(|schemas| schemas.outputs.first())),
+    }
+}
+
+/// The codec to ask of each server's answers when a session is opened over `route`: the smallest for one token that it
+/// and the next server list; the client, at the end, reads them all.
+pub(super) fn first_replies(context: &Context, route: &[PlannedHop]) -> Vec<Compression> {
+    let config = &context.config;
+    let token = [config.batch, 1, config.hidden];
+    let nexts = route.iter().skip(1).map(Some).chain([None]);
+    let pairs = route.iter().zip(nexts);
+    let replies = pairs.map(|(from, to)| {
+        let dtype = from.server.dtype.unwrap_or(DType::F32);
+        config.codec.choose(dtype, token, |codec| {
+            from.server.reads(codec) && to.is_none_or(|to| to.server.reads(codec))
+        })
+    });
+    replies.collect()
+}

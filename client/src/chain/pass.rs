@@ -1,0 +1,280 @@
+//! One step through all segments: sent or handed over, answered, repaired where a server is lost, and only then part of
+//! the session.
+
+use block_protocol::WireTensor;
+use block_protocol::limits::MAX_UNARY_BYTES;
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use super::Chain;
+use super::patience::Patience;
+use super::segment::{LiveHop, Segment, check_answer, plain_step};
+use super::wait::{Pushed, Watch};
+use crate::error::{Blame, HopError};
+use crate::hop::{HopStep, session_ended};
+use crate::link_codec::Format;
+use crate::metrics::{self, Phase};
+use crate::session_error::{SessionError, Tried};
+
+/// What a pushed message holds beside its tensor, at most: names of blocks, the rest of the route.
+const PUSH_ROOM_BYTES: usize = 256 * 1024;
+
+/// A step on its way.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    id: String,
+    /// Tokens per sequence before it.
+    position: usize,
+    tokens: usize,
+    /// Where the caches are to be cut first, if any holds more.
+    cut: Option<usize>,
+    reorder: Option<&'a [usize]>,
+}
+
+impl Chain {
+    /// Runs one step, `input` in the first boundary's format. Returns the last segment's output, packed. Dropping it
+    /// leaves hops touched, which the next step replaces.
+    ///
+    /// # Errors
+    /// `Rejected` or `RouteLost`.
+    pub(super) async fn pass(
+        &mut self,
+        input: WireTensor,
+        tokens: usize,
+        reorder: Option<&[usize]>,
+    ) -> Result<WireTensor, SessionError> {
+        self.make_ready().await?;
+        let position = self.position;
+        let behind = |segment: &Segment| segment.live().is_some_and(|live| live.held != position);
+        let pass = Pass {
+            id: self.next_step_id(),
+            position,
+            tokens,
+            cut: self.segments.iter().any(behind).then_some(position),
+            reorder,
+        };
+        let mut inputs = vec![input];
+        let mut faults = Vec::new();
+        // Segments before this one are to get the step from the server before them.
+        let mut promised = 0;
+        let mut since = Instant::now();
+        while let Some(input) = inputs.get(inputs.len() - 1)
+            && inputs.len() <= self.segments.len()
+        {
+            let index = inputs.len() - 1;
+            if self
+                .segments
+                .get(index)
+                .is_some_and(|segment| segment.live().is_none())
+            {
+                self.repair(index).await?;
+                promised = index;
+                since = Instant::now();
+            }
+            match self
+                .hop_step(&pass, index, input, since, &mut promised)
+                .await
+            {
+                Ok(output) => {
+                    inputs.push(output);
+                    since = Instant::now();
+                }
+                Err(error) => self.blame(index, &error, &mut faults)?,
+            }
+        }
+        let output = inputs.pop();
+        self.accept(&pass, inputs);
+        output.ok_or_else(|| SessionError::Unsupported("a chain without blocks".to_owned()))
+    }
+
+    /// Judges the failure of a step at one segment: another server may do it, or the step fails.
+    fn blame(
+        &mut self,
+        index: usize,
+        error: &HopError,
+        faults: &mut Vec<Tried>,
+    ) -> Result<(), SessionError> {
+        let Some(segment) = self.segments.get(index) else {
+            return Ok(());
+        };
+        let peer = segment.plan().peer;
+        if error.blame() == Blame::Caller {
+            return Err(SessionError::Rejected {
+                by: peer,
+                text: error.to_string(),
+            });
+        }
+        self.lose(index, error);
+        faults.push(Tried {
+            peer,
+            why: error.to_string(),
+        });
+        if faults.len() <= self.context.config.attempts {
+            return Ok(());
+        }
+        Err(self.end(SessionError::RouteLost {
+            why: "one step failed at server after server".to_owned(),
+            tried: std::mem::take(faults),
+        }))
+    }
+
+    /// The step at one segment: its answer, rounded as the segment's boundary wants it.
+    async fn hop_step(
+        &mut self,
+        pass: &Pass<'_>,
+        index: usize,
+        input: &WireTensor,
+        since: Instant,
+        promised: &mut usize,
+    ) -> Result<WireTensor, HopError> {
+        let all = self.context.config.batch * pass.tokens;
+        let is_promised = index < *promised;
+        let mut is_late = false;
+        loop {
+            let step = if is_promised && !is_late {
+                None
+            } else {
+                let (step, end) =
+                    compose_step(&self.segments, index, input, pass, self.context.config.push)?;
+                *promised = end.max(*promised);
+                for segment in self.segments.iter_mut().take(end).skip(index) {
+                    if let Some(live) = segment.live_mut() {
+                        live.touched = true;
+                    }
+                }
+                Some(step)
+            };
+            let Some(segment) = self.segments.get_mut(index) else {
+                return Err(HopError::Unsendable("no such segment".to_owned()));
+            };
+            let format = segment.output;
+            let Some(live) = segment.live_mut() else {
+                return Err(session_ended());
+            };
+            let (peer, blocks) = (live.peer(), live.plan.blocks.len());
+            let watch = Watch {
+                node: &self.context.node,
+                peer,
+                patience: Patience::new(self.context.view.step_estimate(peer, blocks, all)),
+                since,
+            };
+            let answer = match step {
+                Some(step) => watch.exchange(&mut live.hop, step, is_late).await?,
+                None => match watch.pushed(live.hop.halves().1).await? {
+                    Pushed::Answer(answer) => answer,
+                    Pushed::Late => {
+                        tracing::trace!(%peer, "a pushed step is late, sending a copy");
+                        is_late = true;
+                        continue;
+                    }
+                },
+            };
+            let answer = check_answer(answer, &input.shape)?;
+            let took = since.elapsed();
+            self.context.view.record_step(peer, blocks, all, took);
+            if let Some(phase) = Phase::of_step(pass.tokens) {
+                metrics::record_hop(phase, took);
+            }
+            return format.of(answer);
+        }
+    }
+
+    /// Every segment gets a server that holds the right cache, or can be told how to get it right.
+    async fn make_ready(&mut self) -> Result<(), SessionError> {
+        let position = self.position;
+        let mut index = 0;
+        while index < self.segments.len() {
+            if let Some(segment) = self.segments.get_mut(index)
+                && let Some(live) = segment.live_mut()
+            {
+                let can_cut = live.held == position || live.plan.server.rolls_back();
+                if live.touched || !can_cut {
+                    segment.expire();
+                } else if let Some(said) = live.hop.halves().1.answer().now_or_never() {
+                    let error = match said {
+                        Ok(None) => session_ended(),
+                        Ok(Some(_)) => {
+                            HopError::Broken("an answer came that nobody asked for".to_owned())
+                        }
+                        Err(error) => error,
+                    };
+                    self.lose(index, &error);
+                }
+            }
+            index += 1;
+        }
+        let mut index = 0;
+        while let Some(segment) = self.segments.get(index) {
+            if segment.live().is_none() {
+                self.repair(index).await?;
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes an answered step part of the session.
+    fn accept(&mut self, pass: &Pass<'_>, inputs: Vec<WireTensor>) {
+        self.position = pass.position + pass.tokens;
+        for (segment, input) in self.segments.iter_mut().zip(inputs) {
+            segment.log.append(pass.tokens, pass.reorder, input);
+            if let Some(live) = segment.live_mut() {
+                live.held = pass.position + pass.tokens;
+                live.owed = None;
+                live.touched = false;
+            }
+        }
+    }
+}
+
+/// The step for one segment's server, with the route of pushes after it. Returns it with the first segment that the
+/// pushes do not reach.
+fn compose_step(
+    segments: &[Segment],
+    index: usize,
+    input: &WireTensor,
+    pass: &Pass<'_>,
+    push: bool,
+) -> Result<(HopStep, usize), HopError> {
+    let gone = || HopError::Broken("no session is open".to_owned());
+    let mut from = segments.get(index).ok_or_else(gone)?;
+    let mut live = from.live().ok_or_else(gone)?;
+    let reorder = live.reorder_for(pass.reorder);
+    let tensor = live.terms.fit(input)?;
+    let carried = Format {
+        dtype: tensor.dtype,
+        codec: tensor.compression,
+    };
+    let values = tensor.numel().unwrap_or(usize::MAX);
+    let mut step = plain_step(tensor, pass.id.clone(), reorder.as_deref(), pass.cut)?;
+    let mut end = index + 1;
+    while push
+        && let Some(next) = segments.get(end)
+        && let Some(to) = next.live()
+        && hands_over(from, live, to, carried, values)
+        && to.reorder_for(pass.reorder) == reorder
+        && (reorder.is_none() || (live.plan.server.is_ours && to.plan.server.is_ours))
+    {
+        step.next_servers.push(to.as_next_server()?);
+        (from, live) = (next, to);
+        end += 1;
+    }
+    Ok((step, end))
+}
+
+/// Whether a server's output can go to the next one without passing the client. `carried`: what the step comes in, whose
+/// codec a push keeps.
+fn hands_over(
+    from: &Segment,
+    live: &LiveHop,
+    to: &LiveHop,
+    carried: Format,
+    values: usize,
+) -> bool {
+    let output = live.terms.output;
+    live.plan.server.pushes()
+        && output.codec == carried.codec
+        && output == from.output
+        && to.terms.takes_format(output)
+        && values.saturating_mul(output.dtype.size()) <= MAX_UNARY_BYTES - PUSH_ROOM_BYTES
+}

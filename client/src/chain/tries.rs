@@ -1,0 +1,136 @@
+//! The tries of one opening or one repair: whom to leave out, how long to pause, when to give up.
+
+use std::time::Duration;
+
+use block_network::PeerId;
+use tokio::time::{Instant, sleep_until};
+
+use super::Context;
+use super::opening::Failed;
+use crate::error::{Blame, HopError};
+use crate::metrics::{self, HopFailure, RouteFor};
+use crate::model_view::PlannedHop;
+use crate::router::{RouteError, RouteRequest};
+use crate::session_error::Tried;
+
+/// Pause before a server is tried again that has failed in the same repair; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// What has been tried.
+#[derive(Debug)]
+pub(super) struct Tries {
+    deadline: Instant,
+    left: usize,
+    pause: Duration,
+    avoid: Vec<PeerId>,
+    tried: Vec<Tried>,
+    /// Servers that blamed the request.
+    rejections: Vec<Failed>,
+}
+
+/// Why no further try is made.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// There is no route.
+    NoRoute(RouteError),
+    /// Every server that could do it says that the request is wrong.
+    Rejected(PeerId, String),
+    /// Enough attempts, or enough time.
+    Exhausted(String),
+}
+
+impl Tries {
+    /// None so far. `avoid`: servers to leave out as long as others do.
+    pub(super) fn new(deadline: Duration, attempts: usize, avoid: Vec<PeerId>) -> Self {
+        Self {
+            deadline: Instant::now() + deadline,
+            left: attempts.max(1),
+            pause: FIRST_PAUSE,
+            avoid,
+            tried: Vec::new(),
+            rejections: Vec::new(),
+        }
+    }
+
+    /// A route for the next try, after a pause if it leads to a server that has failed before. `wish`: the servers of the
+    /// first try. Dropping it loses nothing.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub(super) async fn next_route(
+        &mut self,
+        context: &Context,
+        request: RouteRequest,
+        wish: Option<Vec<PlannedHop>>,
+    ) -> Result<Vec<PlannedHop>, Stop> {
+        if self.left == 0 {
+            return Err(Stop::Exhausted("every attempt failed".to_owned()));
+        }
+        self.left -= 1;
+        if let Some(route) = wish
+            && self.tried.is_empty()
+        {
+            return Ok(route);
+        }
+        let request = RouteRequest {
+            avoid: self.avoid.clone(),
+            ..request
+        };
+        let began = Instant::now();
+        let remaining = self.deadline.saturating_duration_since(began);
+        let route = context.view.route_soon(&request, remaining).await;
+        let hops = route.as_ref().ok().map(Vec::len);
+        metrics::record_route(RouteFor::MinLatency, hops, began.elapsed());
+        let route = route.map_err(Stop::NoRoute)?;
+        let planned = |peer: &PeerId| route.iter().any(|hop| hop.peer == *peer);
+        if let Some((peer, error)) = self.rejections.iter().find(|(peer, _)| planned(peer)) {
+            return Err(Stop::Rejected(*peer, error.to_string()));
+        }
+        if self.avoid.iter().any(planned) {
+            let until = Instant::now() + self.pause;
+            if until >= self.deadline {
+                return Err(Stop::Exhausted("the time for it has passed".to_owned()));
+            }
+            sleep_until(until).await;
+            self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
+        }
+        Ok(route)
+    }
+
+    /// Notes that a try failed.
+    pub(super) fn failed(&mut self, context: &Context, (peer, error): Failed) {
+        note_failure(context, peer, &error);
+        self.tried.push(Tried {
+            peer,
+            why: error.to_string(),
+        });
+        if !self.avoid.contains(&peer) {
+            self.avoid.push(peer);
+        }
+        if error.blame() == Blame::Caller {
+            self.rejections.push((peer, error));
+        }
+    }
+
+    /// The servers tried, in order.
+    pub(super) fn into_tried(self) -> Vec<Tried> {
+        self.tried
+    }
+}
+
+/// Tells the view and the metrics of a server's failure.
+pub(super) fn note_failure(context: &Context, peer: PeerId, error: &HopError) {
+    tracing::debug!(%peer, %error, "hop failed");
+    context.view.record_failure(peer, error);
+    let reason = match error {
+        HopError::Unreachable(_) => HopFailure::Connect,
+        HopError::Timeout => HopFailure::Timeout,
+        HopError::Refused(_) if error.blame() == Blame::Busy => HopFailure::Overloaded,
+        HopError::Refused(_) | HopError::Unsendable(_) => HopFailure::Protocol,
+        HopError::Broken(_) => HopFailure::Disconnected,
+    };
+    metrics::record_hop_failure(reason);
+}
