@@ -1,7 +1,11 @@
 //! What goes wrong at one server, and what to do next.
 
+mod refusal;
+
 use block_network::CallError;
 use block_protocol::{DecodeError, EncodeError};
+
+pub use refusal::Blame;
 
 /// Why a server brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,31 +38,24 @@ pub enum NextMove {
     GiveUp,
 }
 
-/// Who is to blame for a [`HopError`], which decides what happens to the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Blame {
-    /// The request itself is wrong: no server would take it. No ban, no other try.
-    Caller,
-    /// The server has no room now, or is leaving. Others may have; this one is left out for a moment.
-    Busy,
-    /// The server, or the way to it. It is banned.
-    Server,
-}
-
 impl HopError {
-    /// Who is to blame.
+    /// Who is to blame. A refusal is judged by its text, see [`refusal`].
     #[must_use]
     pub fn blame(&self) -> Blame {
-        unimplemented!()
+        match self {
+            Self::Refused(text) => refusal::blame(text),
+            Self::Unreachable(_) | Self::Timeout | Self::Broken(_) => Blame::Server,
+            Self::Unsendable(_) => Blame::Caller,
+        }
     }
 
-    /// What to do next. A refusal is taken as that server's problem: its text is not for machines.
+    /// What to do next.
     #[must_use]
     pub fn next_move(&self) -> NextMove {
-        match self {
-            Self::Broken(_) => NextMove::Retry,
-            Self::Unreachable(_) | Self::Timeout | Self::Refused(_) => NextMove::Reroute,
-            Self::Unsendable(_) => NextMove::GiveUp,
+        match (self, self.blame()) {
+            (_, Blame::Caller) => NextMove::GiveUp,
+            (Self::Broken(_), _) => NextMove::Retry,
+            (_, Blame::Misfit | Blame::Busy | Blame::Server) => NextMove::Reroute,
         }
     }
 }

@@ -1,17 +1,41 @@
 //! The live view of one model: who serves what, how far away and how fast, and who is banned.
+//!
+//! - [`ModelView`]: the handle; everything is answered at once from [`state::State`]
+//! - [`state`]: what is known; pure, `now` comes in
+//! - `refresh`: the task that reads the records and pings, owned by the handles and ended with the last
+//! - `round_trips`: smoothed pings; pure
+//! - [`snapshot`]: what is known, for people
+//!
+//! Differs from petals 22afba6 (`client/routing/sequence_manager.py`) where that has bugs: a failed server leaves the graph
+//! with the call that reports it, servers of the first block are pinged, too, and what fails by the caller's own fault
+//! bans nobody.
+
+mod refresh;
+mod round_trips;
+mod snapshot;
+mod state;
+
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use block_network::PeerId;
-use block_protocol::{ServerInfo, ServerState};
+use block_network::{Dht, Node, PeerId};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::error::HopError;
-use crate::router::{RouteError, RouteRequest};
+use crate::metrics::{self, RouteFor};
+use crate::router::{RouteError, RouteMode, RouteRequest};
 use crate::server_facts::ServerFacts;
-use crate::speed::StepEstimate;
+use crate::speed::{StepEstimate, StepSize};
 use crate::swarm_view::Records;
+use state::State;
+
+pub use snapshot::{Reach, ServerStatus, ViewSnapshot};
 
 /// One stop of a route.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,70 +50,188 @@ pub struct PlannedHop {
 
 /// The live view of one model. Cheap to clone; refreshing ends with the last clone.
 #[derive(Debug, Clone)]
-pub struct ModelView(Arc<Shared>);
+pub struct ModelView(Arc<Handle>);
 
 #[derive(Debug)]
-struct Shared {}
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    /// None of a view that does not refresh.
+    task: Option<JoinHandle<()>>,
+}
+
+/// What the handles and the refreshing task have in common.
+#[derive(Debug)]
+struct Shared {
+    dht_prefix: String,
+    num_blocks: usize,
+    state: Mutex<State>,
+    /// Refreshes that have ended, successful or not, pings aside.
+    refreshes: watch::Sender<u64>,
+    /// Whether the first refresh is over, pings included unless they take long.
+    is_ready: watch::Sender<bool>,
+    /// Asks for a refresh before its time.
+    wanted: Notify,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn new(dht_prefix: &str, num_blocks: usize, is_ready: bool) -> Self {
+        Self {
+            dht_prefix: dht_prefix.to_owned(),
+            num_blocks,
+            state: Mutex::new(State::new(dht_prefix.to_owned(), num_blocks)),
+            refreshes: watch::Sender::new(0),
+            is_ready: watch::Sender::new(is_ready),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// Nothing awaits under this lock, and every change under it is whole even if it panics.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ModelView {
+    /// A view that is kept up to date from the DHT, anew every `period`. `keep` lives as long as the view.
+    pub(crate) fn live(
+        (node, dht): (Node, Dht),
+        (dht_prefix, num_blocks): (&str, usize),
+        period: Duration,
+        keep: impl Send + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(dht_prefix, num_blocks, false));
+        let task = refresh::run(node, dht, Arc::clone(&shared), period);
+        let task = tokio::spawn(async move {
+            let _keep = keep;
+            task.await;
+        });
+        Self(Arc::new(Handle {
+            shared,
+            task: Some(task),
+        }))
+    }
+
     /// A view of servers that are known otherwise than through the DHT. It is ready at once and never refreshes.
     #[must_use]
     pub fn fixed(dht_prefix: &str, num_blocks: usize, records: &Records) -> Self {
-        let _ = (dht_prefix, num_blocks, records);
-        unimplemented!()
+        let view = Self(Arc::new(Handle {
+            shared: Arc::new(Shared::new(dht_prefix, num_blocks, true)),
+            task: None,
+        }));
+        view.replace_records(records);
+        view
     }
 
-    /// Replaces what a refresh would read. For views made by [`ModelView::fixed`].
+    /// Replaces what a refresh would read. For views made by [`ModelView::fixed`]; others forget it at their next
+    /// refresh.
     pub fn replace_records(&self, records: &Records) {
-        let _ = records;
-        unimplemented!()
+        let now = Instant::now().into_std();
+        self.0.shared.state().replace(records, now);
+        self.0.shared.refreshes.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.0
+    }
+
+    pub(crate) fn of_handle(handle: Arc<Handle>) -> Self {
+        Self(handle)
     }
 
     /// Key prefix of the model's blocks.
     #[must_use]
     pub fn dht_prefix(&self) -> &str {
-        unimplemented!()
+        &self.0.shared.dht_prefix
     }
 
     /// Blocks of the whole model.
     #[must_use]
     pub fn num_blocks(&self) -> usize {
-        unimplemented!()
+        self.0.shared.num_blocks
     }
 
-    /// Waits until the records have been read once. Dropping it loses nothing.
+    /// Waits until the records have been read once and the servers pinged, unless they take long to answer. Dropping it
+    /// loses nothing.
     ///
     /// # Errors
-    /// `NotReady` after `deadline`.
+    /// `NotReady` after `deadline`, with the reason of the last failed reading.
     pub async fn ready(&self, deadline: Duration) -> Result<(), RouteError> {
-        let _ = deadline;
-        unimplemented!()
+        let mut is_ready = self.0.shared.is_ready.subscribe();
+        let waited = tokio::time::timeout(deadline, is_ready.wait_for(|ready| *ready)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                let reason = self.0.shared.state().last_error().map(str::to_owned);
+                let reason = reason
+                    .unwrap_or_else(|| format!("no answer within {} s", deadline.as_secs_f64()));
+                Err(RouteError::NotReady(reason))
+            }
+        }
     }
 
-    /// A route by what is known now.
+    /// A route by what is known now. If it must use a banned or avoided server, or there is none, the records are read
+    /// anew in the background.
     ///
     /// # Errors
     /// [`RouteError`].
     pub fn route(&self, request: &RouteRequest) -> Result<Vec<PlannedHop>, RouteError> {
-        let _ = request;
-        unimplemented!()
+        let began = Instant::now();
+        let planned = self.0.shared.state().route(request, began.into_std());
+        let purpose = match request.mode {
+            RouteMode::MinLatency => RouteFor::MinLatency,
+            RouteMode::MaxThroughput => RouteFor::MaxThroughput,
+        };
+        let hops = planned.as_ref().ok().map(|route| route.hops.len());
+        metrics::record_route(purpose, hops, began.elapsed());
+        if planned.as_ref().is_ok_and(|route| !route.is_makeshift) {
+            return planned.map(|route| route.hops);
+        }
+        self.0.shared.wanted.notify_one();
+        planned.map(|route| route.hops)
     }
 
-    /// A route; while blocks are missing, the records are read again and again. Dropping it loses nothing.
+    /// A route; while servers are missing, the records are read again and again. Dropping it loses nothing.
     ///
     /// # Errors
-    /// [`RouteError`], the last one when `deadline` has passed.
+    /// [`RouteError`]: at once if waiting cannot help, otherwise the last one when `deadline` has passed.
     pub async fn route_soon(
         &self,
         request: &RouteRequest,
         deadline: Duration,
     ) -> Result<Vec<PlannedHop>, RouteError> {
-        let _ = (request, deadline);
-        unimplemented!()
+        let give_up = Instant::now() + deadline;
+        let mut refreshes = self.0.shared.refreshes.subscribe();
+        let mut is_ready = self.0.shared.is_ready.subscribe();
+        // Before the first pings all servers look alike. Without an answer in time, the route says what is missing.
+        let _ = tokio::time::timeout_at(give_up, is_ready.wait_for(|ready| *ready)).await;
+        loop {
+            refreshes.mark_unchanged();
+            let error = match self.route(request) {
+                Err(error @ (RouteError::Uncovered { .. } | RouteError::Pinned(_))) => error,
+                outcome => return outcome,
+            };
+            let waited = tokio::time::timeout_at(give_up, refreshes.changed()).await;
+            if !matches!(waited, Ok(Ok(()))) {
+                return Err(error);
+            }
+        }
     }
 
-    /// How long a step of `tokens` (batch × seq) through `blocks` blocks of `peer` takes at the client; `None` until
-    /// it was measured or announced.
+    /// Asks for a reading of the records before its time.
+    pub fn refresh_soon(&self) {
+        self.0.shared.wanted.notify_one();
+    }
+
+    /// How long a step of `tokens` new tokens (over all sequences) through `blocks` blocks of `peer` takes at the client;
+    /// by claims until it was measured, `None` without those.
     #[must_use]
     pub fn step_estimate(
         &self,
@@ -97,73 +239,31 @@ impl ModelView {
         blocks: usize,
         tokens: usize,
     ) -> Option<StepEstimate> {
-        let _ = (peer, blocks, tokens);
-        unimplemented!()
+        let size = StepSize { blocks, tokens };
+        let now = Instant::now().into_std();
+        self.0.shared.state().estimate(&peer, size, now)
     }
 
-    /// Notes a step that was answered `took` after its input left for `peer`; ends a ban. Steps without tokens only
-    /// end a ban.
+    /// Notes a step of `tokens` new tokens that was answered `took` after its input left for `peer`; ends a ban. Steps
+    /// without tokens only end a ban.
     pub fn record_step(&self, peer: PeerId, blocks: usize, tokens: usize, took: Duration) {
-        let _ = (peer, blocks, tokens, took);
-        unimplemented!()
+        let size = StepSize { blocks, tokens };
+        let now = Instant::now().into_std();
+        self.0.shared.state().succeeded(peer, size, took, now);
     }
 
-    /// Notes a failure. Unless the caller or this machine is to blame, the server is out of the graph at once.
+    /// Notes a failure. Unless the request is to blame, the server is out of the graph when this returns.
     pub fn record_failure(&self, peer: PeerId, error: &HopError) {
-        let _ = (peer, error);
-        unimplemented!()
+        let blame = error.blame();
+        tracing::debug!(%peer, %error, ?blame, "server failed");
+        let now = Instant::now().into_std();
+        self.0.shared.state().failed(peer, blame, now);
     }
 
     /// What is known now, for people.
     #[must_use]
     pub fn snapshot(&self) -> ViewSnapshot {
-        unimplemented!()
+        let now = Instant::now().into_std();
+        self.0.shared.state().snapshot(now)
     }
-}
-
-/// What a view knows at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ViewSnapshot {
-    /// Key prefix of the model's blocks.
-    pub dht_prefix: String,
-    /// Blocks of the whole model.
-    pub num_blocks: usize,
-    /// Every server with a live record, in order of spans, then peer ids.
-    pub servers: Vec<ServerStatus>,
-    /// Time since the records were read; `None` if they never were.
-    pub age: Option<Duration>,
-    /// Why the last reading failed, if it did.
-    pub last_error: Option<String>,
-}
-
-/// One server as a view knows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServerStatus {
-    /// Who it is.
-    pub peer: PeerId,
-    /// What it announced.
-    pub state: ServerState,
-    /// The blocks that it serves, inside the model.
-    pub blocks: Range<usize>,
-    /// Tokens per second, as announced.
-    pub throughput: f64,
-    /// The rest of its record.
-    pub info: ServerInfo,
-    /// What our pings say.
-    pub reach: Reach,
-    /// For how long it is still banned.
-    pub banned_for: Option<Duration>,
-    /// One-token steps through its whole span, as measured.
-    pub measured: Option<StepEstimate>,
-}
-
-/// Whether a server answers us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Not asked lately.
-    Unknown,
-    /// It does, after this round trip.
-    Answers(Duration),
-    /// It did not.
-    Silent,
 }

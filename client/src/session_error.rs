@@ -2,9 +2,13 @@
 
 use std::ops::Range;
 
+use block_model::HeadError;
 use block_network::PeerId;
 
 use crate::router::RouteError;
+use crate::sampling::SamplingError;
+use crate::stop::EmptyStop;
+use crate::text_codec::TextError;
 
 /// Why a session could not be opened or a step could not be done.
 ///
@@ -12,7 +16,7 @@ use crate::router::RouteError;
 /// |-----------------------------|----------------------------------------------------------------------|
 /// | `NoRoute`, `RouteLost`      | nobody here: more servers must come, or the same ones again; try later |
 /// | `TooLong`, `Rejected`, `Unsupported`, `BadInput` | the caller: the same request fails again        |
-/// | `Closed`                    | the caller: open a new session                                       |
+/// | `Nonsense`, `Closed`        | the caller: open a new session                                       |
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// Some blocks have no server that could be used; nothing was lost, since nothing had begun.
@@ -63,6 +67,9 @@ pub enum SessionError {
     /// The input contradicts itself or the session. Nothing was sent.
     #[error("bad input: {0}")]
     BadInput(String),
+    /// What came back, or was computed from it at home, is of no use. The caches cannot be trusted: open a new session.
+    #[error("the model computes nonsense: {0}")]
+    Nonsense(String),
     /// The session has ended before; the text says why.
     #[error("the session is over: {0}")]
     Closed(String),
@@ -86,7 +93,9 @@ impl SessionError {
             | Self::Rejected { .. }
             | Self::Unsupported(_)
             | Self::BadInput(_) => true,
-            Self::NoRoute { .. } | Self::RouteLost { .. } | Self::Closed(_) => false,
+            Self::NoRoute { .. } | Self::RouteLost { .. } | Self::Nonsense(_) | Self::Closed(_) => {
+                false
+            }
         }
     }
 }
@@ -107,6 +116,38 @@ impl From<RouteError> for SessionError {
             },
             RouteError::Pinned(_) => Self::Unsupported(why),
             RouteError::NoSuchBlocks { .. } => Self::BadInput(why),
+        }
+    }
+}
+
+impl From<TextError> for SessionError {
+    fn from(error: TextError) -> Self {
+        Self::BadInput(error.to_string())
+    }
+}
+
+impl From<EmptyStop> for SessionError {
+    fn from(error: EmptyStop) -> Self {
+        Self::BadInput(error.to_string())
+    }
+}
+
+impl From<SamplingError> for SessionError {
+    fn from(error: SamplingError) -> Self {
+        match error {
+            SamplingError::Config(error) => Self::BadInput(error.to_string()),
+            SamplingError::NotFinite { .. } | SamplingError::Empty => {
+                Self::Nonsense(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<HeadError> for SessionError {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::UnknownToken { .. } => Self::BadInput(error.to_string()),
+            HeadError::Shape { .. } | HeadError::Compute(_) => Self::Nonsense(error.to_string()),
         }
     }
 }

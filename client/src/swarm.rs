@@ -1,15 +1,21 @@
 //! Membership of one swarm: one node, one DHT member, one live view per model.
 
-use std::sync::Arc;
+mod join;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use block_network::{Dht, Keypair, Multiaddr, Node};
+use block_network::{Dht, Keypair, Multiaddr, Node, NodeTask};
 
-use crate::model_view::ModelView;
-use crate::registry::RegisteredModel;
+use crate::model_view::{Handle, ModelView};
+use crate::registry::{self, RegisteredModel};
 use crate::swarm_error::SwarmError;
 
-/// Settings of a [`Swarm`].
+/// Settings of a [`Swarm`]. [`SwarmConfig::new`] fills in defaults.
 #[derive(Debug, Clone)]
 pub struct SwarmConfig {
     /// Where to join; at least one. The `/p2p/` part may be missing.
@@ -18,9 +24,14 @@ pub struct SwarmConfig {
     pub join_timeout: Duration,
     /// Who we are. Default: a throw-away identity.
     pub keypair: Option<Keypair>,
-    /// How often views read the records anew. Default 60 s.
+    /// How often views read the records anew, 1 s at least. Default 60 s, as Petals' clients do.
     pub refresh_period: Duration,
 }
+
+/// Petals' figure for its daemon.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Petals' figure.
+const REFRESH_PERIOD: Duration = Duration::from_secs(60);
 
 impl SwarmConfig {
     /// The defaults, joining by `initial_peers`.
@@ -28,59 +39,93 @@ impl SwarmConfig {
     pub fn new(initial_peers: Vec<Multiaddr>) -> Self {
         Self {
             initial_peers,
-            join_timeout: Duration::from_secs(60),
+            join_timeout: JOIN_TIMEOUT,
             keypair: None,
-            refresh_period: Duration::from_secs(60),
+            refresh_period: REFRESH_PERIOD,
         }
     }
 }
 
-/// A member of a swarm that only dials. Cheap to clone; the connections end with the last clone and the last view.
+/// A member of a swarm that only dials. Cheap to clone; connections and tasks end with the last clone and the last view.
 #[derive(Debug, Clone)]
 pub struct Swarm(Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {}
+struct Shared {
+    node: Node,
+    dht: Dht,
+    /// Taken by the shutdown.
+    task: Mutex<Option<NodeTask>>,
+    refresh_period: Duration,
+    /// By prefix and number of blocks. Views without handles are forgotten when the next one is asked for.
+    views: Mutex<HashMap<(String, usize), Weak<Handle>>>,
+}
 
 impl Swarm {
-    /// Joins. Dropping it leaves nothing behind.
+    /// Joins through the first initial peer that answers. Dropping it leaves nothing behind.
     ///
     /// # Errors
     /// `NoInitialPeers`, `Network`, `NobodyAnswered`.
     pub async fn join(config: SwarmConfig) -> Result<Self, SwarmError> {
-        let _ = config;
-        unimplemented!()
+        let (node, dht, task) = join::join(&config).await?;
+        Ok(Self(Arc::new(Shared {
+            node,
+            dht,
+            task: Mutex::new(Some(task)),
+            refresh_period: config.refresh_period,
+            views: Mutex::default(),
+        })))
     }
 
     /// The node whose connections everything here shares.
     #[must_use]
     pub fn node(&self) -> &Node {
-        unimplemented!()
+        &self.0.node
     }
 
     /// The DHT member.
     #[must_use]
     pub fn dht(&self) -> &Dht {
-        unimplemented!()
+        &self.0.dht
     }
 
-    /// The models that the swarm lists, by prefix.
+    /// The models that the swarm lists, by prefix. Ends after 60 s at the latest.
     ///
     /// # Errors
     /// `Dht`.
     pub async fn registry(&self) -> Result<Vec<RegisteredModel>, SwarmError> {
-        unimplemented!()
+        Ok(registry::read(&self.0.dht).await?)
     }
 
-    /// The live view of a model; the same one for everybody who asks for it.
+    /// The live view of a model; the same one for everybody who asks for it. Must be called inside a tokio runtime.
     #[must_use]
     pub fn view(&self, dht_prefix: &str, num_blocks: usize) -> ModelView {
-        let _ = (dht_prefix, num_blocks);
-        unimplemented!()
+        let views = self.0.views.lock();
+        let mut views = views.unwrap_or_else(PoisonError::into_inner);
+        views.retain(|_, view| view.strong_count() > 0);
+        let key = (dht_prefix.to_owned(), num_blocks);
+        if let Some(handle) = views.get(&key).and_then(Weak::upgrade) {
+            return ModelView::of_handle(handle);
+        }
+        let view = ModelView::live(
+            (self.0.node.clone(), self.0.dht.clone()),
+            (dht_prefix, num_blocks),
+            self.0.refresh_period,
+            self.clone(),
+        );
+        views.insert(key, Arc::downgrade(view.handle()));
+        view
     }
 
-    /// Ends every connection and task.
+    /// Ends every call and connection, then the node; 3 s at most. Whoever still holds a clone gets errors.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.0.node.shutdown().await;
+        let task = self.0.task.lock();
+        let task = task.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.join().await
+        {
+            tracing::warn!(%error, "the network ended badly");
+        }
     }
 }

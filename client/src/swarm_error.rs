@@ -1,4 +1,4 @@
-//! Why a swarm could not be joined, or a model not be used.
+//! Why a swarm could not be joined or asked, by who must act.
 
 use std::time::Duration;
 
@@ -7,24 +7,21 @@ use block_network::{DhtError, Multiaddr, NetworkError};
 /// Why a swarm could not be joined or asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SwarmError {
-    /// No address to join by. The caller must name one.
-    #[error("no initial peer was given: a client needs at least one address to join a swarm")]
+    /// The caller must name an address to join by.
+    #[error("no initial peer was given: a client joins a swarm by the address of one of its peers")]
     NoInitialPeers,
-    /// The node could not start.
+    /// The operator must set up this machine's network.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// No initial peer answered in time.
+    /// The operator must check the addresses, or start the peers.
     #[error("no initial peer answered within {} s", waited.as_secs_f64())]
     NobodyAnswered {
         /// How long it was tried.
         waited: Duration,
-        /// Each address with its own reason, at most eight.
+        /// Each address, at most eight, with its own reason.
         reasons: Vec<(Multiaddr, String)>,
     },
-    /// The DHT did not do what was asked.
+    /// Nobody need act, later it may work; or this member has been shut down.
     #[error(transparent)]
     Dht(#[from] DhtError),
-    /// The model has no usable name in the swarm.
-    #[error("no name for the model in the swarm: {0}")]
-    Prefix(String),
 }

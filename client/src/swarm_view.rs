@@ -3,10 +3,14 @@
 //! Matches petals 22afba6, `utils/dht.py` (`compute_spans`): of a peer's records under different blocks the one with
 //! the highest state counts; its announced span, clamped to the model, goes before the blocks it was found under.
 
+mod reading;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use block_protocol::{ServerInfo, ServerRecord, ServerState};
+
+pub use reading::Reading;
 
 /// Valid records by block number, then by peer id in base58.
 pub type Records = BTreeMap<usize, BTreeMap<String, ServerRecord>>;

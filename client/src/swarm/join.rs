@@ -1,0 +1,72 @@
+//! Into the swarm, or why not.
+
+use std::time::Duration;
+
+use block_network::{Dht, DhtConfig, Multiaddr, Node, NodeConfig, NodeTask, identity};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::SwarmConfig;
+use crate::swarm_error::SwarmError;
+
+/// Our name and version, as told to others.
+const AGENT: &str = concat!("block-client/", env!("CARGO_PKG_VERSION"));
+/// Peers whose reasons an error lists.
+const MAX_REPORTED_PEERS: usize = 8;
+/// Longest wait for the reason of one address.
+const REPORT_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A node that only dials, and a DHT member that an initial peer has answered.
+pub(super) async fn join(config: &SwarmConfig) -> Result<(Node, Dht, NodeTask), SwarmError> {
+    let initial_peers = config.initial_peers.clone();
+    if initial_peers.is_empty() {
+        return Err(SwarmError::NoInitialPeers);
+    }
+    let keypair = config.keypair.clone();
+    let node_config = NodeConfig {
+        client_mode: true,
+        agent: AGENT.to_owned(),
+        ..NodeConfig::new(keypair.unwrap_or_else(identity::ephemeral))
+    };
+    let (node, task) = Node::start(node_config).await?;
+    let dht_config = DhtConfig {
+        client_mode: true,
+        initial_peers,
+        ..DhtConfig::default()
+    };
+    let dht = Dht::start(node.clone(), dht_config);
+    match timeout(config.join_timeout, dht.ready()).await {
+        Ok(Ok(())) => Ok((node, dht, task)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => {
+            let reasons = reasons(&node, &config.initial_peers).await;
+            node.shutdown().await;
+            Err(SwarmError::NobodyAnswered {
+                waited: config.join_timeout,
+                reasons,
+            })
+        }
+    }
+}
+
+/// Asks each peer once more, so that each address gets its own reason.
+async fn reasons(node: &Node, peers: &[Multiaddr]) -> Vec<(Multiaddr, String)> {
+    let mut dials = JoinSet::new();
+    for (place, address) in peers.iter().take(MAX_REPORTED_PEERS).enumerate() {
+        let (node, address) = (node.clone(), address.clone());
+        dials.spawn(async move {
+            let reason = match timeout(REPORT_DIAL_TIMEOUT, node.dial(address.clone())).await {
+                Ok(Ok(_)) => "connects, but does not answer as a DHT node".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no connection within {} s", REPORT_DIAL_TIMEOUT.as_secs()),
+            };
+            (place, address, reason)
+        });
+    }
+    let mut reasons = dials.join_all().await;
+    reasons.sort_by_key(|(place, ..)| *place);
+    let reasons = reasons.into_iter();
+    reasons
+        .map(|(_, address, reason)| (address, reason))
+        .collect()
+}
