@@ -1,1 +1,35 @@
 //! What `block-server` and `swarm` share as programs.
+//!
+//! - [`error_report`]: how a program fails: a sentence, causes, a hint, an exit code
+//! - [`logging`], [`folders`], [`secret`], [`amounts`]: what an operator reads and sets
+//! - [`long_flag`], [`multiaddrs`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
+//! - [`member`]: a node that takes part in a swarm
+//! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
+//! - [`shutdown`], [`file_limit`], [`identity_lock`]: the process and its system
+
+pub mod amounts;
+pub mod error_report;
+pub mod exporter;
+pub mod file_limit;
+pub mod folders;
+pub mod http_port;
+pub mod identity_lock;
+pub mod logging;
+pub mod long_flag;
+pub mod member;
+pub mod model_failure;
+pub mod model_name;
+pub mod multiaddrs;
+pub mod secret;
+pub mod shutdown;
+pub mod swarm_metrics;
+
+pub use error_report::{Exit, Failure};
+pub use exporter::{Exporter, MetricsTable};
+pub use folders::Folders;
+pub use http_port::HttpPort;
+pub use identity_lock::IdentityLock;
+pub use logging::{LogFormat, LogOptions, StartLook};
+pub use member::{Member, MemberOptions};
+pub use model_name::ModelName;
+pub use secret::Secret;

@@ -4,9 +4,9 @@
 A petals peer is several processes, and killing its first one leaves the others. The harness names each
 group that it starts; when the harness is gone (its end of our standard input closes) every group gets
 time to end by itself, then SIGTERM, then SIGKILL. A group that is `owned` does not watch its own input
-and gets SIGTERM at once.
+and gets SIGTERM at once; one that is paused (stopped) cannot hear it and is killed.
 
-Requests, one a line:  watch GROUP | own GROUP | kill GROUP | terminate GROUP | await GROUP
+Requests, one a line:  watch GROUP | own GROUP | pause GROUP | kill GROUP | terminate GROUP | await GROUP
                        | stacks GROUP (its Python processes write where each thread is to their log)
 Answers, one a line:   the scratch folder, first; then `ended GROUP` or `alive GROUP` to the last four
 """
@@ -33,7 +33,7 @@ def main():
     # A harness that is interrupted must not take its janitor along.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    groups, owned = set(), set()
+    groups, owned, paused = set(), set(), set()
     answer(scratch)
     for line in sys.stdin:
         verb, group = line.split()
@@ -42,6 +42,9 @@ def main():
             groups.add(group)
             if verb == "own":
                 owned.add(group)
+        elif verb == "pause":
+            paused.add(group)
+            end(group, signal.SIGSTOP)
         elif verb == "stacks":
             for process in processes(group):
                 # The libp2p daemon, which is no Python program, would end.
@@ -52,6 +55,8 @@ def main():
             if verb in SIGNALS:
                 end(group, SIGNALS[verb])
             report(group, ended(group, LEAVE_ALONE_S), groups)
+    for group in groups & paused:
+        end(group, signal.SIGKILL)
     for group in groups & owned:
         end(group, signal.SIGTERM)
     sweep(groups)

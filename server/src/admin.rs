@@ -10,9 +10,7 @@
 //! With a token, `/metrics` and `/status` ask for `Authorization: Bearer TOKEN`;
 //! the health paths stay open for probes. Owner: the run loop, which ends it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -20,93 +18,44 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use block_program::{
+    Exit, Exporter, Failure, Secret,
+    http_port::{HttpPort, metrics_routes},
+};
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Admin;
-use crate::error_report::{Exit, Failure};
-use crate::exporter::Exporter;
-use crate::secret::Secret;
 use crate::status_board::StatusBoard;
 
-/// The running admin port.
-#[derive(Debug)]
-pub(crate) struct AdminPort {
-    /// Where it listens, the port resolved.
-    pub(crate) address: SocketAddr,
-    task: JoinHandle<()>,
-    stop: CancellationToken,
-}
-
-impl AdminPort {
-    /// Starts the port; `None` if it is off.
-    ///
-    /// # Errors
-    /// The address cannot be bound (exit 71).
-    pub(crate) async fn start(
-        admin: &Admin,
-        exporter: Exporter,
-        board: Arc<StatusBoard>,
-    ) -> Result<Option<Self>, Failure> {
-        let Some(listen) = admin.listen else {
-            return Ok(None);
-        };
-        let cannot = |error: &std::io::Error| {
-            Failure::new(
-                Exit::OsError,
-                format!("cannot listen on {listen} for the admin port"),
-            )
-            .caused_by(error)
-            .hint("--admin-listen 127.0.0.1:0 takes a free port, --admin-listen off does without")
-        };
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|error| cannot(&error))?;
-        let address = listener.local_addr().map_err(|error| cannot(&error))?;
-        let router = router(exporter.clone(), board, admin.token.clone());
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            let serving = axum::serve(listener, router)
-                .with_graceful_shutdown(stopped.clone().cancelled_owned());
-            tokio::select! {
-                result = serving => if let Err(error) = result {
-                    tracing::error!(%error, "admin port ended");
-                },
-                () = upkeep(exporter) => {}
-                // Connections that are kept open do not delay the end of the process.
-                () = async { stopped.cancelled().await; tokio::time::sleep(CLOSE_DEADLINE).await } => {}
-            }
-        });
-        Ok(Some(Self {
-            address,
-            task,
-            stop,
-        }))
-    }
-
-    /// Ends the port: running answers get a moment to finish.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "admin port failed");
-        }
-    }
-}
-
-async fn upkeep(exporter: Exporter) {
-    let mut ticks = tokio::time::interval(UPKEEP_PERIOD);
-    loop {
-        ticks.tick().await;
-        exporter.upkeep();
-    }
+/// Starts the port; `None` if it is off.
+///
+/// # Errors
+/// The address cannot be bound (exit 71).
+pub(crate) async fn start(
+    admin: &Admin,
+    exporter: Exporter,
+    board: Arc<StatusBoard>,
+) -> Result<Option<HttpPort>, Failure> {
+    let Some(listen) = admin.listen else {
+        return Ok(None);
+    };
+    let cannot = |error: &std::io::Error| {
+        Failure::new(
+            Exit::OsError,
+            format!("cannot listen on {listen} for the admin port"),
+        )
+        .caused_by(error)
+        .hint("--admin-listen 127.0.0.1:0 takes a free port, --admin-listen off does without")
+    };
+    let router = router(exporter.clone(), board, admin.token.clone());
+    HttpPort::start(listen, router, exporter)
+        .await
+        .map(Some)
+        .map_err(|error| cannot(&error))
 }
 
 fn router(exporter: Exporter, board: Arc<StatusBoard>, token: Option<Secret>) -> Router {
-    let guarded = Router::new()
-        .route("/metrics", get(metrics).with_state(exporter))
+    let guarded = metrics_routes(exporter)
         .route("/status", get(status).with_state(Arc::clone(&board)))
         .layer(middleware::from_fn_with_state(token, check_token));
     let open = Router::new()
@@ -144,17 +93,6 @@ async fn check_token(
     }
 }
 
-async fn metrics(State(exporter): State<Exporter>) -> Response {
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        exporter.render(),
-    )
-        .into_response()
-}
-
 async fn status(State(board): State<Arc<StatusBoard>>) -> Response {
     Json(board.report()).into_response()
 }
@@ -184,11 +122,6 @@ async fn ready(State(board): State<Arc<StatusBoard>>) -> Response {
     )
         .into_response()
 }
-
-/// How often samples are moved into buckets; the exporter's own default.
-const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
-/// How long open admin connections may delay the end of the process.
-const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

@@ -6,16 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_network::Multiaddr;
+use block_network::{Keypair, Multiaddr};
+use block_program::{Exit, Failure, Folders, LogOptions, MemberOptions, Secret, multiaddrs};
 use block_protocol::Compression;
 
 pub use model_choice::ModelChoice;
 
 use crate::addresses::{self, Announce};
-use crate::cli::{Cli, LimitFlags, LogFormat, Throughput};
-use crate::error_report::{Exit, Failure};
-use crate::folders::Folders;
-use crate::secret::Secret;
+use crate::cli::{Cli, LimitFlags, Throughput};
 
 /// Everything a server needs to know before it starts; made by [`Config::from_cli`].
 #[derive(Debug, Clone)]
@@ -128,37 +126,16 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
-/// How log lines are written; needed before everything else.
-#[derive(Debug, Clone, Copy)]
-pub struct LogOptions {
-    /// Level of our own crates.
-    pub level: tracing::Level,
-    /// Level of the libraries.
-    pub library_level: tracing::Level,
-    /// Look of the lines.
-    pub format: LogFormat,
-    /// No start lines.
-    pub quiet: bool,
-}
-
-impl LogOptions {
-    /// Log options of a command line: `-v` raises and `-q` lowers `--log-level`.
-    pub fn from_cli(cli: &Cli) -> Self {
-        use tracing::Level;
-        let operate = &cli.operate;
-        let (level, library_level) = match (operate.quiet, operate.verbose) {
-            (true, _) => (Level::WARN, Level::WARN),
-            (false, 0) => (operate.log_level, operate.log_level.min(Level::WARN)),
-            (false, 1) => (operate.log_level.max(Level::DEBUG), Level::INFO),
-            (false, _) => (Level::TRACE, Level::DEBUG),
-        };
-        Self {
-            level,
-            library_level,
-            format: operate.log_format,
-            quiet: operate.quiet,
-        }
-    }
+/// Log options of a command line: `-v` raises and `-q` lowers `--log-level`.
+pub fn log_options(cli: &Cli) -> LogOptions {
+    let operate = &cli.operate;
+    LogOptions::new(
+        OUR_CRATES,
+        operate.log_level,
+        operate.verbose,
+        operate.quiet,
+        operate.log_format,
+    )
 }
 
 impl Config {
@@ -211,9 +188,24 @@ impl Config {
             compression: cli.speed.compression.0,
             hub: hub_access(&cli, variable)?,
             admin: admin(&cli)?,
-            throughput_file: folders.throughput_file(),
+            throughput_file: folders.state_file("throughput.json"),
             dry_run: cli.operate.dry_run,
         })
+    }
+
+    /// How this server joins its swarm.
+    pub(crate) fn member(&self, keypair: Keypair) -> MemberOptions {
+        MemberOptions {
+            keypair,
+            listen: self.listen.clone(),
+            listen_is_default: self.listen_is_default,
+            announce: match &self.announce {
+                Announce::Listening => Vec::new(),
+                Announce::Fixed(addresses) => addresses.clone(),
+            },
+            initial_peers: self.swarm.initial_peers().to_vec(),
+            join_timeout: self.join_timeout,
+        }
     }
 }
 
@@ -236,13 +228,13 @@ fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
-    let given = addresses::initial_peers(&cli.swarm.initial_peers)?;
+    let given = multiaddrs::initial_peers(&cli.swarm.initial_peers)?;
     match (
         cli.swarm.public_swarm,
         cli.swarm.new_swarm,
         given.is_empty(),
     ) {
-        (true, false, true) => Ok(SwarmChoice::Public(addresses::public_swarm())),
+        (true, false, true) => Ok(SwarmChoice::Public(multiaddrs::public_swarm())),
         (false, false, false) => Ok(SwarmChoice::Join(given)),
         (false, _, true) => Ok(SwarmChoice::New),
         _ => Err(Failure::usage(
@@ -339,6 +331,14 @@ fn admin(cli: &Cli) -> Result<Admin, Failure> {
     })
 }
 
+/// The crates of this program, as log targets.
+const OUR_CRATES: &[&str] = &[
+    "block_server",
+    "block_program",
+    "block_network",
+    "block_model",
+    "block_protocol",
+];
 /// Shortest life of an announcement by Petals' rule.
 const MIN_EXPIRATION: Duration = Duration::from_secs(3);
 

@@ -8,10 +8,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use block_program::{Exit, Failure};
 use clap::{ArgAction, Command};
 use toml::de::{DeTable, DeValue};
-
-use crate::error_report::{Exit, Failure};
 
 /// Largest configuration file read; a real one is a few KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 //!
 //! The process, in the order of its life: [`cli`] and [`config`] read what the operator wants, `run` composes the
 //! parts, `plan` and `throughput` say what is held and announced, `announce` keeps the record in the DHT, `admin`
-//! tells how it goes, [`shutdown`] ends it. [`error_report`] is how each of them fails.
+//! tells how it goes. What a program needs besides (failures, logs, metrics as text, signals) is `block_program`.
 //!
 //! The path of one step: `handler::inference` → `session` → `codec` → `scheduler` → `compute` → the model's span, and
 //! back the same way; then `handler::push` to the next server.
@@ -10,20 +10,12 @@
 pub mod cli;
 pub mod compute_threads;
 pub mod config;
-pub mod error_report;
-pub mod logging;
-pub mod shutdown;
 
 mod addresses;
 mod admin;
-mod amounts;
 mod announce;
 mod config_file;
-mod exporter;
-mod folders;
 mod http_get;
-mod identity_lock;
-mod join;
 mod memory;
 mod model_files;
 mod neighbours;
@@ -31,11 +23,9 @@ mod plan;
 mod reachability;
 mod records;
 mod run;
-mod secret;
 mod startup;
 mod status;
 mod status_board;
-mod swarm_metrics;
 mod throughput;
 
 pub mod admission;
@@ -52,12 +42,12 @@ pub mod session_table;
 mod handler;
 
 pub use addresses::Announce;
-pub use config::{Config, LogOptions};
-pub use error_report::{Exit, Failure};
-pub use folders::Folders;
+pub use block_program::{
+    Exit, Failure, Folders, LogOptions, Secret, error_report, logging, shutdown,
+};
+pub use config::{Config, log_options};
 pub use request_error::RequestError;
 pub use run::run;
-pub use secret::Secret;
 pub use service::{Service, ServiceConfig, ServiceError, ServiceSnapshot};
 pub use status::status;
 pub use status_board::StatusReport;

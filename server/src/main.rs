@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use block_program::file_limit;
 use block_server::cli::{self, ParseError, Parsed, Task};
 use block_server::{
-    Config, Exit, Failure, Folders, LogOptions, compute_threads, logging, shutdown,
+    Config, Exit, Failure, Folders, compute_threads, log_options, logging, shutdown,
 };
 
 /// How long threads that cannot be interrupted (a load, a download) may delay the end.
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<ExitCode> {
-    let folders = Folders::of_user()?;
+    let folders = Folders::of_user("block-server")?;
     let parsed = match cli::parse(std::env::args_os(), &folders) {
         Ok(parsed) => parsed,
         Err(ParseError::Failure(failure)) => return Err(failure.into()),
@@ -54,7 +55,7 @@ fn serve(
     folders: &Folders,
     settled: std::io::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let look = logging::install(LogOptions::from_cli(&parsed.cli))?;
+    let look = logging::install(log_options(&parsed.cli))?;
     if let Err(error) = settled {
         tracing::warn!(%error, "cannot restart with RAYON_NUM_THREADS set; steps take longer");
     }
@@ -68,7 +69,7 @@ fn serve(
         tracing::info!(file = %file.display(), "configuration file read");
     }
     let config = Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())?;
-    raise_file_limit();
+    file_limit::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -82,20 +83,6 @@ fn serve(
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
     result?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Each peer connection is an open file; systems often start processes with 1,024.
-fn raise_file_limit() {
-    const WANTED: u64 = 65_536;
-    const ENOUGH: u64 = 4_096;
-    match rlimit::increase_nofile_limit(WANTED) {
-        Ok(limit) if limit >= ENOUGH => {}
-        Ok(limit) => tracing::warn!(
-            limit,
-            "few open files are allowed; raise LimitNOFILE or ulimit -n"
-        ),
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
-    }
 }
 
 /// The only writer to stdout. Whoever closed it does not want the line.

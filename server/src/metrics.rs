@@ -9,22 +9,13 @@ mod labels;
 
 use std::time::Duration;
 
-pub use catalogue::{CATALOGUE, Kind, Metric, describe_all, histogram_buckets};
+pub use catalogue::{CATALOGUE, Kind, Metric, TABLE, describe_all, histogram_buckets};
 pub use labels::{
     AllocFailure, AnnouncedRate, Code, Label, MemoryPool, Method, Phase, Pool, PushOutcome,
     Rejection, SessionOutcome, Stage, State,
 };
 
 use metrics::{counter, gauge, histogram};
-
-/// Sets the build series, always 1.
-pub fn record_build(version: &'static str, revision: &'static str, backend: &str) {
-    gauge!(
-        "block_build_info",
-        "version" => version, "revision" => revision, "component" => "block-server", "backend" => backend.to_owned()
-    )
-    .set(1.0);
-}
 
 /// What a server serves, for the info series.
 #[derive(Debug, Clone)]
@@ -82,6 +73,15 @@ pub(crate) fn record_memory(device: &str, pool: MemoryPool, bytes: u64) {
         "device" => device.to_owned(), "pool" => pool.label()
     )
     .set(bytes as f64);
+}
+
+/// Observes the load of a span: `seconds` in all for `blocks` blocks.
+pub(crate) fn record_load(blocks: usize, seconds: f64, is_local: bool) {
+    let source = if is_local { "cache" } else { "download" };
+    for _ in 0..blocks {
+        histogram!("block_server_block_load_duration_seconds", "source" => source)
+            .record(seconds / blocks as f64);
+    }
 }
 
 /// Observes how long a session waited for its share of the cache, granted or not.

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use block_network::{CallError, Node, PeerId, unix_time};
+use block_program::swarm_metrics;
 use block_protocol::dht::{DhtRequest, Dictionary, PingRequest};
 use block_protocol::{Rpc, ServerRecord, ServerState};
 use rand::seq::IndexedRandom;
@@ -17,7 +18,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::records::Records;
-use crate::swarm_metrics;
 
 /// Seconds to servers by peer id in base58; infinite for one that does not answer.
 pub(crate) type NextPings = BTreeMap<String, f64>;

@@ -1,16 +1,13 @@
 //! What this server will hold: blocks, dtype, prefix, sizes. Pure.
 
 use std::ops::Range;
-use std::path::Path;
 
-use block_model::{Family, ModelConfig, SpanDType};
-use block_protocol::dht_prefix::{PrefixRule, default_prefix};
+use block_model::{ModelConfig, SpanDType};
+use block_program::{Exit, Failure, amounts::bytes};
 use block_protocol::{Compression, DType};
 
-use crate::amounts::bytes;
 use crate::cli::Blocks;
 use crate::config::Config;
-use crate::error_report::{Exit, Failure};
 
 /// Everything that follows from the configuration and the model's own description.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +43,7 @@ impl Plan {
         let blocks = resolve_blocks(&config.model.blocks, model.num_blocks)?;
         let (prefix, prefix_is_derived) = match &config.dht_prefix {
             Some(prefix) => (prefix.clone(), false),
-            None => (prefix_of_model(config, model.family)?, true),
+            None => (config.model.model_name().dht_prefix(model.family)?, true),
         };
         let is_grouped = model.kv_heads < model.heads;
         let either = |given: Option<u64>, grouped: u64, plain: u64| {
@@ -181,39 +178,6 @@ fn automatic_dtype(checkpoint: Option<SpanDType>) -> SpanDType {
         Some(dtype @ (SpanDType::BF16 | SpanDType::F16)) => dtype,
         Some(SpanDType::F32) | None => SpanDType::BF16,
     }
-}
-
-fn prefix_of_model(config: &Config, family: Family) -> Result<String, Failure> {
-    let name = &config.model.name;
-    let repository = if config.model.is_local {
-        folder_name(name)
-    } else {
-        Some(name.clone())
-    };
-    let rule = match family {
-        Family::Llama => PrefixRule::Llama,
-    };
-    let prefix = repository.map(|repository| default_prefix(rule, &repository));
-    match prefix {
-        Some(Ok(prefix)) => Ok(prefix),
-        _ => Err(Failure::usage(format!(
-            "the name of the model {name:?} gives no DHT prefix"
-        ))
-        .hint("name one without dot or space: --dht-prefix my-model-hf")),
-    }
-}
-
-/// The folder's own name, also for `.` and for links.
-fn folder_name(path: &str) -> Option<String> {
-    let named = Path::new(path).file_name().map(ToOwned::to_owned);
-    let name = named.or_else(|| {
-        Path::new(path)
-            .canonicalize()
-            .ok()?
-            .file_name()
-            .map(ToOwned::to_owned)
-    })?;
-    name.into_string().ok()
 }
 
 /// Parameters of one block: four attention matrices, three of the MLP, two norms.

@@ -15,25 +15,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use block_model::ModelSource;
-use block_network::{IdentityError, Keypair, identity};
+use block_network::Keypair;
+use block_program::{Exit, Exporter, Failure, IdentityLock, Member, StartLook, identity_lock};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::admin::AdminPort;
+use crate::admin;
 use crate::announce::{Announcer, AnnouncerConfig};
 use crate::cli::Throughput;
 use crate::config::Config;
-use crate::error_report::{Exit, Failure};
-use crate::exporter::Exporter;
-use crate::identity_lock::IdentityLock;
-use crate::join::{self, Swarm};
-use crate::logging::StartLook;
 use crate::metrics::State;
 use crate::neighbours::Pinger;
 use crate::plan::Plan;
 use crate::startup::{AdminLine, ModelLine, PlanLine, ProgramLine, StartLines};
 use crate::status_board::{Latch, StatusBoard};
-use crate::{memory, model_files};
+use crate::{memory, metrics, model_files};
 
 /// Serves until `shutdown` is cancelled; `on_ready` gets the address to join through, with
 /// `/p2p/`, once the swarm knows this server as ONLINE.
@@ -48,17 +44,20 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let lines = StartLines::new(look);
     let _lock = IdentityLock::take(&config.identity)?;
-    let keypair =
-        identity::load_or_create(&config.identity).map_err(|error| identity_failure(&error))?;
+    let keypair = identity_lock::load_or_create(&config.identity)?;
     let board = Arc::new(StatusBoard::default());
-    let admin =
-        AdminPort::start(&config.admin, Exporter::of_process()?, Arc::clone(&board)).await?;
+    let admin_port = admin::start(
+        &config.admin,
+        Exporter::of_process("block-server", &[metrics::TABLE])?,
+        Arc::clone(&board),
+    )
+    .await?;
     lines.tell(&ProgramLine {
         peer_id: &keypair.public().to_peer_id().to_string(),
     });
-    if let Some(admin) = &admin {
+    if let Some(port) = &admin_port {
         lines.tell(&AdminLine {
-            address: admin.address,
+            address: port.address,
         });
     }
     let server = Server {
@@ -69,8 +68,8 @@ pub async fn run(
     };
     let result = server.live(keypair, on_ready).await;
     board.set_state(State::Offline);
-    if let Some(admin) = admin {
-        admin.stop().await;
+    if let Some(port) = admin_port {
+        port.stop().await;
     }
     result
 }
@@ -104,7 +103,7 @@ impl Server<'_> {
                 .map(drop);
         }
         let Some(swarm) = self
-            .unless_stopped(join::join(self.config, keypair))
+            .unless_stopped(Member::join(self.config.member(keypair)))
             .await?
         else {
             return Ok(());
@@ -155,7 +154,7 @@ impl Server<'_> {
     /// Everything between joining and leaving; announces OFFLINE whatever happens.
     async fn serve(
         &self,
-        swarm: &Swarm,
+        swarm: &Member,
         prepared: Prepared,
         on_ready: impl FnOnce(&str),
     ) -> Result<(), Failure> {
@@ -207,19 +206,6 @@ async fn on_blocking_thread<T: Send + 'static>(
         .unwrap_or_else(|error| {
             Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
         })
-}
-
-fn identity_failure(error: &IdentityError) -> Failure {
-    match error {
-        IdentityError::Malformed { .. } => {
-            Failure::new(Exit::BadData, "the identity cannot be used")
-                .caused_by(error)
-                .hint("--identity FILE; a file that does not exist yet is made")
-        }
-        IdentityError::Io { .. } => Failure::new(Exit::NoPermission, "the identity cannot be used")
-            .caused_by(error)
-            .hint("--identity FILE in a folder that this user may write"),
-    }
 }
 
 /// Longest wait for the last announcement; a lookup through dead peers takes about three call timeouts.

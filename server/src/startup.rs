@@ -8,15 +8,13 @@ mod lines;
 use std::io::Write;
 use std::ops::Range;
 
+use block_program::{StartLook, amounts::shell_word};
 use tracing::info;
 
 pub(crate) use lines::{
     AdminLine, DeviceLine, LoadLine, MeasureLine, ModelLine, OnlineLine, PlanLine, ProgramLine,
     ReachLine, StartLine,
 };
-
-use crate::amounts::shell_word;
-use crate::logging::StartLook;
 
 /// Where start lines go.
 #[derive(Debug, Clone, Copy)]

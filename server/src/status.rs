@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use block_program::{Exit, Failure, Secret};
+
 use crate::cli::StatusFlags;
-use crate::error_report::{Exit, Failure};
 use crate::http_get;
-use crate::secret::Secret;
 use crate::status_board::StatusReport;
 
 /// Asks, and returns the text for stdout.

@@ -1,14 +1,12 @@
 //! Each failure: its exit code, its text with a hint, and nothing on stdout.
 
-mod support;
-
 use std::fs;
 
-use support::{Home, model};
+use block_testing::{Home, fable};
 
 #[test]
 fn wrong_command_lines_end_with_2() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     home.output([]).fails_with(
         2,
         &["error: no model given", "hint: block-server --model M"],
@@ -35,8 +33,8 @@ fn wrong_command_lines_end_with_2() {
 
 #[test]
 fn blocks_outside_the_model_name_its_depth() {
-    let home = Home::new();
-    home.output([model().to_str().unwrap(), "--blocks", "0:40"])
+    let home = Home::new("block-server");
+    home.output([fable().to_str().unwrap(), "--blocks", "0:40"])
         .fails_with(
             2,
             &[
@@ -49,7 +47,7 @@ fn blocks_outside_the_model_name_its_depth() {
 
 #[test]
 fn a_wrong_configuration_file_ends_with_78() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let file = home.path().join("server.toml");
     fs::write(&file, "model = \"m\"\n[limits]\nmax-sesions = 3\n").unwrap();
     home.output(["-c", "server.toml"]).fails_with(
@@ -69,7 +67,7 @@ fn a_wrong_configuration_file_ends_with_78() {
 
 #[test]
 fn a_missing_model_ends_with_66() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     home.output(["./absent"])
         .fails_with(66, &["there is no folder ./absent", "hint:"]);
     home.output(["org/absent", "--blocks", "1", "--offline"])
@@ -80,7 +78,7 @@ fn a_missing_model_ends_with_66() {
 
 #[test]
 fn an_unsupported_model_ends_with_65_and_lists_what_is_supported() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let folder = home.path().join("other");
     fs::create_dir(&folder).unwrap();
     fs::write(
@@ -94,11 +92,11 @@ fn an_unsupported_model_ends_with_65_and_lists_what_is_supported() {
 
 #[test]
 fn damaged_weights_end_with_65_and_name_the_file() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let folder = home.path().join("damaged");
     fs::create_dir(&folder).unwrap();
-    fs::copy(model().join("config.json"), folder.join("config.json")).unwrap();
-    let weights = fs::read(model().join("model.safetensors")).unwrap();
+    fs::copy(fable().join("config.json"), folder.join("config.json")).unwrap();
+    let weights = fs::read(fable().join("model.safetensors")).unwrap();
     fs::write(
         folder.join("model.safetensors"),
         &weights[..weights.len() / 2],
@@ -116,11 +114,11 @@ fn damaged_weights_end_with_65_and_name_the_file() {
 
 #[test]
 fn what_the_machine_lacks_ends_with_69() {
-    let home = Home::new();
-    home.output([model().to_str().unwrap(), "--device", "cuda:0"])
+    let home = Home::new("block-server");
+    home.output([fable().to_str().unwrap(), "--device", "cuda:0"])
         .fails_with(69, &["no device cuda:0", "cpu"]);
     home.output([
-        model().to_str().unwrap(),
+        fable().to_str().unwrap(),
         "--attn-cache-tokens",
         "4294967295",
     ])
@@ -131,10 +129,10 @@ fn what_the_machine_lacks_ends_with_69() {
 
 #[test]
 fn a_swarm_that_nobody_answers_for_ends_with_69() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let peer = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
     home.output([
-        model().to_str().unwrap(),
+        fable().to_str().unwrap(),
         "--listen-maddr",
         "/ip4/127.0.0.1/tcp/0",
         "--admin-listen",
@@ -149,12 +147,12 @@ fn a_swarm_that_nobody_answers_for_ends_with_69() {
 
 #[test]
 fn a_taken_port_ends_with_71() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let listen = format!("/ip4/127.0.0.1/tcp/{port}");
     home.output([
-        model().to_str().unwrap(),
+        fable().to_str().unwrap(),
         "--admin-listen",
         "off",
         "--listen-maddr",
@@ -162,16 +160,16 @@ fn a_taken_port_ends_with_71() {
     ])
     .fails_with(71, &[&listen, "hint: --port"]);
     let admin = format!("127.0.0.1:{port}");
-    home.output([model().to_str().unwrap(), "--admin-listen", &admin])
+    home.output([fable().to_str().unwrap(), "--admin-listen", &admin])
         .fails_with(71, &[&admin, "--admin-listen"]);
 }
 
 #[test]
 fn an_identity_that_is_no_key_ends_with_65() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     fs::write(home.path().join("key"), "not a key").unwrap();
     home.output([
-        model().to_str().unwrap(),
+        fable().to_str().unwrap(),
         "--admin-listen",
         "off",
         "--identity",

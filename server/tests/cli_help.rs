@@ -1,16 +1,14 @@
 //! What `-h`, `--help` and `--version` print, and that the example configuration is true.
 
-mod support;
-
 use std::path::Path;
 
 use block_server::cli::{self, ParseError};
 use block_server::{Config, Folders};
-use support::Home;
+use block_testing::Home;
 
 #[test]
 fn help_goes_to_stdout_and_short_help_is_short() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let short = home.output(["-h"]);
     assert_eq!((short.code, short.stderr.as_str()), (Some(0), ""));
     for part in [
@@ -50,7 +48,7 @@ fn help_goes_to_stdout_and_short_help_is_short() {
 
 #[test]
 fn a_token_in_the_environment_is_not_shown() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let output = home
         .command(["--help"])
         .env("BLOCK_SERVER_TOKEN", "hf_secret")
@@ -62,7 +60,7 @@ fn a_token_in_the_environment_is_not_shown() {
 
 #[test]
 fn version_is_one_line() {
-    let output = Home::new().output(["--version"]);
+    let output = Home::new("block-server").output(["--version"]);
     assert_eq!(
         output.stdout,
         format!("block-server {}\n", env!("CARGO_PKG_VERSION"))
@@ -71,7 +69,7 @@ fn version_is_one_line() {
 
 #[test]
 fn the_environment_is_below_the_flags_and_above_the_file() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     std::fs::write(home.path().join("c.toml"), "model = \"./from-file\"\n").unwrap();
     let run = |args: &[&str], variable: Option<&str>| {
         let mut command = home.command(args.iter().copied());
@@ -98,7 +96,7 @@ fn the_environment_is_below_the_flags_and_above_the_file() {
 fn the_example_configuration_is_complete_and_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let example = root.join("configs/block-server.toml");
-    let home = Home::new();
+    let home = Home::new("block-server");
     let folders = Folders::under(home.path());
     let args = ["block-server", "-c", example.to_str().unwrap()].map(Into::into);
     let parsed = match cli::parse(args, &folders) {

@@ -1,12 +1,10 @@
 //! A server from start to end: READY, admin port, status, joining, stopping.
 
-mod support;
-
-use support::{Home, admin_get};
+use block_testing::{Home, admin_get};
 
 #[test]
 fn a_server_says_ready_answers_and_leaves() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let server = home.serve(&["--public-name", "alice"]);
     assert!(
         server.address.starts_with("/ip4/127.0.0.1/tcp/"),
@@ -59,7 +57,11 @@ fn a_server_says_ready_answers_and_leaves() {
         table.stdout
     );
 
-    let taken = home.output([support::model().to_str().unwrap(), "--admin-listen", "off"]);
+    let taken = home.output([
+        block_testing::fable().to_str().unwrap(),
+        "--admin-listen",
+        "off",
+    ]);
     taken.fails_with(
         75,
         &[
@@ -86,10 +88,10 @@ fn a_server_says_ready_answers_and_leaves() {
 
 #[test]
 fn a_second_server_joins_with_the_printed_command() {
-    let first_home = Home::new();
+    let first_home = Home::new("block-server");
     // Announces more often, and for a shorter time, than the second: the registry entry they share is the second's.
     let first = first_home.serve(&["--blocks", "0:5", "--update-period", "2"]);
-    let second_home = Home::new();
+    let second_home = Home::new("block-server");
     let second = second_home.serve(&["--blocks", "5:8", "--initial-peers", &first.address]);
     second.signal("INT");
     let second_end = second.wait();
@@ -119,7 +121,7 @@ fn a_second_server_joins_with_the_printed_command() {
 
 #[test]
 fn throughput_is_measured_once_and_kept() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let first = home.serve(&["--throughput", "auto", "--blocks", "0:1"]);
     first.signal("TERM");
     let first = first.wait().stderr;
@@ -133,9 +135,9 @@ fn throughput_is_measured_once_and_kept() {
 
 #[test]
 fn a_dry_run_prints_the_plan_and_ends() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let output = home.output([
-        support::model().to_str().unwrap(),
+        block_testing::fable().to_str().unwrap(),
         "--dry-run",
         "--blocks",
         "2:4",
@@ -155,9 +157,9 @@ fn a_dry_run_prints_the_plan_and_ends() {
 
 #[test]
 fn a_measurement_alone_joins_no_swarm() {
-    let home = Home::new();
+    let home = Home::new("block-server");
     let output = home.output([
-        support::model().to_str().unwrap(),
+        block_testing::fable().to_str().unwrap(),
         "--throughput",
         "dry_run",
         "--blocks",

@@ -1,3 +1,113 @@
-//! `swarm`: generates text over a swarm of Petals servers.
+//! `swarm`: generates text over a swarm of Petals servers, and shows what the swarm holds.
+//!
+//! - `cli`: the command line; `run`, `map`, `models`, `ping`, `bootstrap`, `demo`: its subcommands
+//! - `membership`, `model_files`: from flags to a swarm and to a model
+//! - `session_failure`, `ending`: how a command fails; `output`, `progress`: what is printed
 
-fn main() {}
+mod bootstrap;
+mod cli;
+mod demo;
+mod ending;
+mod map;
+mod membership;
+mod metrics_port;
+mod model_files;
+mod models;
+mod output;
+mod ping;
+mod progress;
+mod run;
+mod session_failure;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use block_program::{Exit, Failure, LogOptions, file_limit, logging, shutdown};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Task};
+use crate::ending::Ending;
+
+/// The crates of this program, as log targets.
+const OUR_CRATES: &[&str] = &[
+    "swarm",
+    "block_client",
+    "block_program",
+    "block_network",
+    "block_model",
+    "block_protocol",
+];
+/// How long threads that cannot be interrupted (a load, a download) may delay the end.
+const RUNTIME_CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(error) => {
+            let failure = error.downcast::<Failure>().unwrap_or_else(|error| {
+                Failure::new(Exit::Software, "internal error").caused_by(error.as_ref())
+            });
+            output::remark(&failure.to_string());
+            ExitCode::from(failure.exit().code())
+        }
+    }
+}
+
+fn start() -> anyhow::Result<ExitCode> {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout with code 0, a wrong flag to stderr with code 2. A closed pipe is no error.
+            let _ = error.print();
+            return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
+        }
+    };
+    logging::install(LogOptions::new(
+        OUR_CRATES,
+        cli.log.log_level,
+        cli.log.verbose,
+        false,
+        cli.log.log_format,
+    ))?;
+    file_limit::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    let ended = runtime.block_on(perform(cli));
+    runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
+    match ended {
+        Ok(()) | Err(Ending::OutputClosed) => Ok(ExitCode::SUCCESS),
+        Err(Ending::Interrupted) => Ok(ExitCode::from(Exit::Interrupted.code())),
+        Err(Ending::Failed(failure)) => Err(failure.into()),
+    }
+}
+
+async fn perform(cli: Cli) -> Result<(), Ending> {
+    let stop = match cli.task {
+        // Its servers must end before it does.
+        Task::Demo(_) => shutdown::on_signals_to_the_end()?,
+        _ => shutdown::on_signals()?,
+    };
+    match cli.task {
+        // These tell the swarm, or their servers, before they end.
+        Task::Run(flags) => run::run(*flags, stop).await,
+        Task::Bootstrap(flags) => bootstrap::run(flags, stop).await,
+        Task::Demo(flags) => demo::run(flags, stop).await,
+        Task::Map(flags) => until(stop, map::run(flags)).await,
+        Task::Models(flags) => until(stop, models::run(flags)).await,
+        Task::Ping(flags) => until(stop, ping::run(flags)).await,
+    }
+}
+
+/// A command that leaves nothing behind when it is dropped.
+async fn until(
+    stop: CancellationToken,
+    work: impl Future<Output = Result<(), Ending>>,
+) -> Result<(), Ending> {
+    tokio::select! {
+        ended = work => ended,
+        () = stop.cancelled() => Err(Ending::Interrupted),
+    }
+}

@@ -5,20 +5,20 @@ use crate::http_get::{self, HttpReply};
 use crate::metrics::State as Announced;
 use crate::status_board::{Latch, StatusReport};
 
-async fn port(token: Option<&str>) -> (AdminPort, Arc<StatusBoard>) {
+async fn port(token: Option<&str>) -> (HttpPort, Arc<StatusBoard>) {
     let board = Arc::new(StatusBoard::default());
     let admin = Admin {
         listen: Some(([127, 0, 0, 1], 0).into()),
         token: token.map(|token| Secret::new(token.into())),
     };
-    let port = AdminPort::start(&admin, Exporter::for_test(), Arc::clone(&board))
+    let port = start(&admin, Exporter::detached().unwrap(), Arc::clone(&board))
         .await
         .unwrap()
         .unwrap();
     (port, board)
 }
 
-async fn get(port: &AdminPort, path: &str, token: Option<&str>) -> HttpReply {
+async fn get(port: &HttpPort, path: &str, token: Option<&str>) -> HttpReply {
     http_get::get(port.address, path, token).await.unwrap()
 }
 
@@ -70,7 +70,7 @@ async fn a_taken_port_is_said() {
         listen: Some(port.address),
         token: None,
     };
-    let failure = AdminPort::start(&admin, Exporter::for_test(), board)
+    let failure = start(&admin, Exporter::detached().unwrap(), board)
         .await
         .unwrap_err();
     assert_eq!(failure.exit(), Exit::OsError);

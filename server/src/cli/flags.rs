@@ -7,12 +7,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use block_program::LogFormat;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::values::{
-    Blocks, CompressionName, LogFormat, Throughput, parse_public_name, parse_seconds,
-};
+use super::values::{Blocks, CompressionName, Throughput, parse_public_name, parse_seconds};
 
 /// What is served.
 #[derive(Debug, Clone, Args)]

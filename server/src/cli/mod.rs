@@ -12,18 +12,18 @@ mod values;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use block_program::{Failure, Folders};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use block_program::LogFormat;
 pub use flags::{
     DEFAULT_ADMIN_LISTEN, DEFAULT_PORT, FileFlags, LimitFlags, ModelFlags, NetworkFlags,
     OperateFlags, SpeedFlags, SwarmFlags,
 };
-pub use values::{Blocks, CompressionName, LogFormat, Throughput};
+pub use values::{Blocks, CompressionName, Throughput};
 
 use crate::config_file::{self, FileEntry};
-use crate::error_report::Failure;
-use crate::folders::Folders;
 
 /// Serves a span of transformer blocks to Petals clients.
 #[derive(Debug, Clone, Parser)]

@@ -3,7 +3,8 @@
 
 use std::ffi::OsString;
 
-use crate::error_report::Failure;
+use block_program::Failure;
+use block_program::long_flag::LongFlag;
 
 /// How a flag of Petals that we do not have is treated.
 enum Treatment {
@@ -44,27 +45,23 @@ pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Tran
             translated.args.extend(args);
             break;
         }
-        let Some(name) = long_name(&arg) else {
+        let Some(flag) = LongFlag::read(&arg) else {
             translated.args.push(arg);
             continue;
         };
         let Some(Foreign(_, most_values, treatment)) =
-            FOREIGN.iter().find(|foreign| foreign.0 == name.dashed)
+            FOREIGN.iter().find(|foreign| foreign.0 == flag.name)
         else {
-            translated.args.push(name.rebuilt());
+            translated.args.push(flag.rebuilt());
             continue;
         };
         match treatment {
             Treatment::Refused(hint) => {
-                return Err(
-                    Failure::usage(format!("--{} is not supported", name.dashed)).hint(*hint),
-                );
+                return Err(Failure::usage(format!("--{} is not supported", flag.name)).hint(*hint));
             }
-            Treatment::Ignored(why) => translated
-                .ignored
-                .push(format!("--{} ({why})", name.dashed)),
+            Treatment::Ignored(why) => translated.ignored.push(format!("--{} ({why})", flag.name)),
         }
-        if name.value.is_none() {
+        if flag.value.is_none() {
             for _ in 0..*most_values {
                 // A value never starts with a dash in Petals' own examples, a flag always does.
                 if args
@@ -77,34 +74,6 @@ pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Tran
         }
     }
     Ok(translated)
-}
-
-/// `--name` or `--name=value`.
-struct LongName {
-    dashed: String,
-    value: Option<String>,
-}
-
-impl LongName {
-    fn rebuilt(&self) -> OsString {
-        match &self.value {
-            Some(value) => format!("--{}={value}", self.dashed).into(),
-            None => format!("--{}", self.dashed).into(),
-        }
-    }
-}
-
-/// The long flag in `arg`; none for short flags, values and text that is not UTF-8.
-fn long_name(arg: &OsString) -> Option<LongName> {
-    let rest = arg.to_str()?.strip_prefix("--")?;
-    let (name, value) = match rest.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (rest, None),
-    };
-    Some(LongName {
-        dashed: name.replace('_', "-"),
-        value,
-    })
 }
 
 /// Source: `petals/cli/run_server.py` of petals 2.2.0.post1 and of its main branch.

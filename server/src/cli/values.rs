@@ -5,8 +5,6 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 /// Which blocks were asked for, before the model is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocks {
@@ -125,15 +123,6 @@ impl FromStr for CompressionName {
         };
         Ok(Self(compression))
     }
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Start lines and coloured events on a terminal, plain events in a pipe.
-    Auto,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Seconds as a flag gives them: a number above 0, at most 30 days.

@@ -1,11 +1,9 @@
 //! Which model, and which part of it.
 
-use std::path::Path;
-
 use block_model::SpanDType;
+use block_program::{Failure, ModelName};
 
 use crate::cli::{Blocks, Cli};
-use crate::error_report::{Exit, Failure};
 
 /// Which model, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +37,7 @@ impl ModelChoice {
                 "block-server --model M --blocks 0:20, with a hub name or a local folder as M",
             ));
         };
-        let is_local = Path::new(name).is_dir();
-        if !is_local && looks_like_a_folder(name) {
-            return Err(Failure::new(Exit::NoInput, format!("there is no folder {name}"))
-            .hint("a local model is a folder with config.json and .safetensors files; a hub model is ORG/NAME"));
-        }
+        let ModelName { name, is_local } = ModelName::parse(name)?;
         let blocks = match (&cli.model.blocks, is_local) {
             (Some(blocks), _) => blocks.clone(),
             (None, true) => Blocks::All,
@@ -66,28 +60,19 @@ impl ModelChoice {
             })?),
         };
         Ok(Self {
-            name: if is_local {
-                name.clone()
-            } else {
-                hub_name(name)
-            },
+            name,
             is_local,
             revision: cli.model.revision.clone(),
             blocks,
             dtype,
         })
     }
-}
 
-/// Petals once kept converted copies under `bigscience/X-petals`; it rewrites the name too.
-fn hub_name(name: &str) -> String {
-    match name.strip_suffix("-petals") {
-        Some(original) if name.starts_with("bigscience/") => original.to_owned(),
-        _ => name.to_owned(),
+    /// The name by itself.
+    pub(crate) fn model_name(&self) -> ModelName {
+        ModelName {
+            name: self.name.clone(),
+            is_local: self.is_local,
+        }
     }
-}
-
-/// A hub name is `NAME` or `ORG/NAME`.
-fn looks_like_a_folder(name: &str) -> bool {
-    name.starts_with(['/', '.', '~', '\\']) || name.matches('/').count() > 1
 }

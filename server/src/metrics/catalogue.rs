@@ -1,5 +1,6 @@
 //! The table of metrics: one line each.
 
+use block_program::MetricsTable;
 use metrics::{
     Label as Pair, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -43,7 +44,7 @@ const STAGE: &[f64] = &[
 const RPC: &[f64] = &[
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0,
 ];
-/// Bounds for lives of sessions, seconds.
+/// Bounds for loading and for lives of sessions, seconds.
 const LONG: &[f64] = &[
     0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
 ];
@@ -82,7 +83,6 @@ impl Metric {
 /// Every metric that this crate records.
 #[rustfmt::skip]
 pub const CATALOGUE: &[Metric] = &[
-    info("block_build_info", "Build metadata, always 1."),
     info("block_server_info", "Static facts about what this server serves, always 1."),
     metric("block_server_state", Kind::Gauge, "State set: 1 for the current announced state, 0 for the others.")
         .by(&[("state", State::TEXTS)]),
@@ -91,6 +91,8 @@ pub const CATALOGUE: &[Metric] = &[
     metric("block_server_announced_tokens_per_second", Kind::Gauge, "Throughput figures as announced to the DHT.")
         .by(&[("kind", AnnouncedRate::TEXTS)]),
     info("block_server_memory_bytes", "Memory held per device and purpose."),
+    metric("block_server_block_load_duration_seconds", Kind::Histogram(LONG), "Time to make one block ready.")
+        .by(&[("source", &["cache", "download"])]),
     metric("block_server_kv_cache_tokens", Kind::Gauge,
         "KV-cache budget in tokens x blocks; used+free is the budget.")
         .by(&[("state", &["used", "free"])]),
@@ -122,6 +124,12 @@ pub const CATALOGUE: &[Metric] = &[
         .by(&[("outcome", PushOutcome::TEXTS)]),
     metric("block_server_last_step_timestamp_seconds", Kind::Gauge, "Unix time the last step finished."),
 ];
+
+/// These metrics, for the exporter.
+pub const TABLE: MetricsTable = MetricsTable {
+    describe: describe_all,
+    buckets: || histogram_buckets().collect(),
+};
 
 /// Describes every metric to the installed recorder and creates the series of closed label sets at zero.
 pub fn describe_all() {

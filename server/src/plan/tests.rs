@@ -1,8 +1,9 @@
 //! Plans for the embedded model's shape.
 
+use block_program::Folders;
+
 use super::*;
 use crate::cli;
-use crate::folders::Folders;
 
 const MODEL: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 4096,
     "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8, "num_attention_heads": 4,

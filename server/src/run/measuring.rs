@@ -1,10 +1,10 @@
 //! The throughput of this server: given, kept or measured.
 
 use block_model::{CandleSpan, ModelSource};
+use block_program::{Exit, Failure};
 
 use super::{Server, on_blocking_thread};
 use crate::cli::Throughput;
-use crate::error_report::{Exit, Failure};
 use crate::metrics::{self, AnnouncedRate};
 use crate::plan::Plan;
 use crate::startup::MeasureLine;

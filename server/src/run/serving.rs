@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use block_model::{BlockSpan, CandleSpan, ModelSource, SpanDType};
+use block_program::{Exit, Failure, Member, multiaddrs};
 use block_protocol::{Compression, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
 use tracing::info;
 
 use super::{Prepared, Server, on_blocking_thread};
-use crate::addresses;
 use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
-use crate::error_report::{Exit, Failure};
-use crate::join::Swarm;
 use crate::metrics::{self, ServerFacts, State};
+use crate::model_files;
 use crate::neighbours::Servers;
 use crate::plan::Plan;
 use crate::reachability;
@@ -21,7 +20,6 @@ use crate::service::{Service, ServiceConfig};
 use crate::startup::{DeviceLine, LoadLine, NextSteps, OnlineLine};
 use crate::status_board::{Latch, LiveFigures};
 use crate::throughput::{self, Announced};
-use crate::{model_files, swarm_metrics};
 
 /// Weights are not quantized in this version.
 const QUANT_TYPE: &str = "none";
@@ -31,7 +29,7 @@ impl Server<'_> {
     /// its sessions can be drained.
     pub(super) async fn join_and_serve(
         &self,
-        swarm: &Swarm,
+        swarm: &Member,
         Prepared { source, plan }: Prepared,
         announcer: &Announcer,
         service: &mut Option<Arc<Service>>,
@@ -101,7 +99,7 @@ impl Server<'_> {
     }
 
     /// Tells everybody who looks what is served: admin port, metrics.
-    fn publish_facts(&self, swarm: &Swarm, plan: &Plan, addresses: &[block_network::Multiaddr]) {
+    fn publish_facts(&self, swarm: &Member, plan: &Plan, addresses: &[block_network::Multiaddr]) {
         let peer_id = swarm.node.peer_id().to_string();
         self.board.update(|report| {
             report.peer_id.clone_from(&peer_id);
@@ -153,8 +151,7 @@ impl Server<'_> {
         let span = loaded?;
         let seconds = started.elapsed().as_secs_f64();
         let held = span.description();
-        swarm_metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
-        swarm_metrics::record_memory(&held.device, held.weight_bytes, plan.cache_bytes);
+        metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
         self.lines.tell(&DeviceLine {
             device: &held.device,
             widened_from: held
@@ -172,7 +169,7 @@ impl Server<'_> {
 
     fn start_service(
         &self,
-        swarm: &Swarm,
+        swarm: &Member,
         plan: &Plan,
         span: CandleSpan,
     ) -> Result<Service, Failure> {
@@ -227,7 +224,7 @@ impl Server<'_> {
 
     fn announcement(
         &self,
-        swarm: &Swarm,
+        swarm: &Member,
         plan: &Plan,
         announced: &Announced,
     ) -> Result<Announcement, Failure> {
@@ -259,7 +256,7 @@ impl Server<'_> {
 
     async fn tell_online(
         &self,
-        swarm: &Swarm,
+        swarm: &Member,
         plan: &Plan,
         addresses: &[block_network::Multiaddr],
     ) {
@@ -285,7 +282,7 @@ impl Server<'_> {
             blocks: &plan.blocks,
             num_blocks: plan.num_blocks,
             address: &best.to_string(),
-            is_loopback: addresses::is_loopback(best),
+            is_loopback: multiaddrs::is_loopback(best),
         });
     }
 }

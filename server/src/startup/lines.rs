@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use block_program::amounts::{bytes, rate};
 use tracing::info;
-
-use crate::amounts::{bytes, rate};
 
 /// One thing that the operator is told while the server starts.
 pub(crate) trait StartLine {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{BlockServer, Contact, PythonPeer, Role, Span, repository};
 use Planned::{Ours, Petals};
+use block_testing::{BlockServer, Contact, PythonPeer, Role, Span, repository};
 
 /// Every chain of the swarm.
 pub(crate) static PLANS: [Plan; 10] = [
@@ -158,6 +158,7 @@ impl Prepared {
                     prefix: plan.prefix,
                     blocks: &blocks,
                     dtype: plan.dtype,
+                    flags: &[],
                 };
                 return Server::Ours(BlockServer::spawn(
                     &plan.name(*hop),
@@ -214,6 +215,7 @@ impl Server {
                 let contact: Value = peer.call("contact", json!({}));
                 Contact {
                     peer_id: contact["peer_id"].as_str().unwrap().to_owned(),
+                    address: contact["addresses"][0].as_str().unwrap().to_owned(),
                 }
             }
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, PythonPeer, Role, RustNode};
+use block_testing::{PATIENCE, PythonPeer, Role};
+
+use crate::rust_node::RustNode;
 
 /// Longer than any of these tests.
 const TTL: Duration = Duration::from_secs(1800);

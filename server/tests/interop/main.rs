@@ -10,7 +10,7 @@
 //! | `mixed.rs`    | the same through chains of Python and Rust servers                     |
 //! | `monitor.rs`  | what the health monitor sees of our servers                            |
 //! | `swarm.rs`    | the topology that the last three share; its servers are in `chains.rs`  |
-//! | `support/`    | child processes, their line protocols, and their end                   |
+//! | `rust_node.rs` | a DHT node of ours in this process, which can vanish as a killed one does |
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,5 +22,5 @@ mod dht;
 mod generate;
 mod mixed;
 mod monitor;
-mod support;
+mod rust_node;
 mod swarm;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{BlockServer, PATIENCE, Span, repository};
 use crate::swarm::{SWARM, Swarm};
+use block_testing::{BlockServer, PATIENCE, Span, repository};
 
 #[test]
 fn records_are_complete_and_none_is_rejected() {
@@ -151,8 +151,9 @@ fn a_server_that_leaves_says_so() {
             prefix: PREFIX,
             blocks: "2:4",
             dtype: "f32",
+            flags: &[],
         },
-        &swarm.bootstrap,
+        swarm.bootstrap.as_str(),
     );
     let contact = server.await_ready();
     let await_state = |state: &str| {

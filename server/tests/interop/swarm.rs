@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use crate::chains::{Chain, Hop, PLANS, Plan, Prepared, Server, Starting};
-use crate::support::{BlockServer, PATIENCE, PythonPeer, Role, temporary};
+use block_testing::{BlockServer, PATIENCE, PythonPeer, Role, temporary};
 
 /// Started by the first test that asks for it.
 pub(crate) static SWARM: LazyLock<Swarm> = LazyLock::new(Swarm::start);

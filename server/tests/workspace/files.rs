@@ -5,7 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::{files, text};
 
-const CRATES: [&str; 5] = ["protocol", "network", "model", "server", "client"];
+const CRATES: [&str; 8] = [
+    "protocol",
+    "network",
+    "model",
+    "program",
+    "server",
+    "client",
+    "client/cli",
+    "testing",
+];
 
 /// Longer files hold more than one concept.
 const MAX_LINES: usize = 400;

@@ -1,0 +1,82 @@
+//! `swarm bootstrap`: a DHT node that others join through, and nothing else.
+
+use std::path::PathBuf;
+
+use block_network::{Keypair, Multiaddr};
+use block_program::{
+    Exit, Failure, Folders, IdentityLock, Member, MemberOptions, identity_lock, multiaddrs,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::BootstrapFlags;
+use crate::ending::Ending;
+use crate::{metrics_port, output};
+
+/// Serves the DHT until `stop` is cancelled; prints `READY <multiaddr>` once it can.
+///
+/// # Errors
+/// An address cannot be used, the identity is in use, no initial peer answered.
+pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Result<(), Ending> {
+    let initial_peers = initial_peers(&flags)?;
+    let listen = multiaddrs::to_listen_on("--listen", &flags.listen)?;
+    let announce = multiaddrs::parse_all("--announce-maddr", &flags.announce_maddr)?;
+    let identity = identity_file(flags.identity)?;
+    let _lock = IdentityLock::take(&identity)?;
+    let keypair: Keypair = identity_lock::load_or_create(&identity)?;
+    let port = metrics_port::start(flags.metrics_listen).await?;
+    let options = MemberOptions {
+        keypair,
+        listen_is_default: listen.is_empty(),
+        listen: if listen.is_empty() {
+            multiaddrs::all_interfaces(DEFAULT_PORT)
+        } else {
+            listen
+        },
+        announce,
+        initial_peers,
+        join_timeout: flags.swarm.join_timeout,
+    };
+    let member = tokio::select! {
+        member = Member::join(options) => member?,
+        // Nobody knows of this node yet.
+        () = stop.cancelled() => return Ok(()),
+    };
+    let served = serve(&member, &stop).await;
+    member.leave().await;
+    if let Some(port) = port {
+        port.stop().await;
+    }
+    served
+}
+
+async fn serve(member: &Member, stop: &CancellationToken) -> Result<(), Ending> {
+    let addresses = member.addresses().await;
+    let Some(address) = addresses.first() else {
+        return Err(Failure::new(Exit::Software, "a node listens nowhere").into());
+    };
+    match output::line(&format!("READY {address}")) {
+        // Whoever closed it does not want the line; others still want the node.
+        Ok(()) | Err(Ending::OutputClosed) => {}
+        Err(ending) => return Err(ending),
+    }
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// Peers of the swarm to join; none starts a new one.
+fn initial_peers(flags: &BootstrapFlags) -> Result<Vec<Multiaddr>, Failure> {
+    if flags.swarm.initial_peers.is_empty() && !flags.swarm.public_swarm {
+        return Ok(Vec::new());
+    }
+    crate::membership::initial_peers(&flags.swarm)
+}
+
+fn identity_file(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(file) => Ok(file),
+        None => Ok(Folders::of_user("swarm")?.default_identity_file()),
+    }
+}
+
+/// Where a bootstrap node is expected: Petals' documented example port.
+const DEFAULT_PORT: u16 = 31330;

@@ -1,0 +1,228 @@
+//! The command line: subcommands and what they have in common.
+//!
+//! A value comes from the flag, else from `SWARM_<NAME>`, else from the default that `--help` shows.
+
+mod flags;
+mod run_flags;
+
+use std::ffi::OsString;
+
+use block_program::long_flag::fold_underscores;
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use flags::{LogFlags, ModelFlags, SwarmFlags};
+pub(crate) use run_flags::RunFlags;
+
+/// Generates text over a swarm of Petals servers.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "swarm",
+    version,
+    about = "Generates text over a swarm of Petals servers, and shows what the swarm holds",
+    after_help = EXAMPLES,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    max_term_width = 110
+)]
+pub(crate) struct Cli {
+    /// Log lines.
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Task {
+    /// Answer one prompt, token by token
+    Run(Box<RunFlags>),
+    /// Show who serves which blocks of a model
+    Map(MapFlags),
+    /// List the models of the swarm
+    #[command(visible_alias = "ls")]
+    Models(ModelsFlags),
+    /// Measure the way to one peer, and ask what it is
+    Ping(PingFlags),
+    /// Run a DHT node that others join through, without blocks
+    Bootstrap(BootstrapFlags),
+    /// Start three servers on this machine, generate a story, lose one of them on the way
+    Demo(DemoFlags),
+}
+
+/// Flags of `swarm map`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MapFlags {
+    /// Which model.
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Which swarm.
+    #[command(flatten)]
+    pub(crate) swarm: SwarmFlags,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `swarm models`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ModelsFlags {
+    /// Which swarm.
+    #[command(flatten)]
+    pub(crate) swarm: SwarmFlags,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `swarm ping`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PingFlags {
+    /// A multiaddr that ends in /p2p/PEER, or a peer id together with --initial-peers
+    #[arg(value_name = "PEER")]
+    pub(crate) peer: String,
+    /// Which swarm.
+    #[command(flatten)]
+    pub(crate) swarm: SwarmFlags,
+    /// How many pings
+    #[arg(long, env = "SWARM_PING_COUNT", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) count: u32,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `swarm bootstrap`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BootstrapFlags {
+    /// Multiaddrs to listen on, several with commas [default: /ip4/0.0.0.0/tcp/31330 and /ip6/::/tcp/31330]
+    #[arg(
+        long,
+        env = "SWARM_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        visible_alias = "listen-maddr",
+        alias = "host-maddrs"
+    )]
+    pub(crate) listen: Vec<String>,
+    /// Multiaddrs to announce [default: the addresses of this machine]
+    #[arg(
+        long,
+        env = "SWARM_ANNOUNCE_MADDR",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        alias = "announce-maddrs"
+    )]
+    pub(crate) announce_maddr: Vec<String>,
+    /// Key file, written with mode 0600 if absent: it keeps the address the same over restarts
+    /// [default: identity.key in the state folder]
+    #[arg(
+        long,
+        env = "SWARM_IDENTITY",
+        value_name = "FILE",
+        alias = "identity-path"
+    )]
+    pub(crate) identity: Option<std::path::PathBuf>,
+    /// Which swarm to join; none starts a new one.
+    #[command(flatten)]
+    pub(crate) swarm: SwarmFlags,
+    /// Serve /metrics and /health on this address; port 0 takes a free one [default: off]
+    #[arg(long, env = "SWARM_METRICS_LISTEN", value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<std::net::SocketAddr>,
+}
+
+/// Flags of `swarm demo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoFlags {
+    /// The server program [default: block-server beside this program]
+    #[arg(long, env = "SWARM_BLOCK_SERVER", value_name = "FILE")]
+    pub(crate) block_server: Option<std::path::PathBuf>,
+    /// How the story begins
+    #[arg(
+        long,
+        env = "SWARM_DEMO_PROMPT",
+        value_name = "TEXT",
+        default_value = "Once upon a time"
+    )]
+    pub(crate) prompt: String,
+    /// Most tokens of the story
+    #[arg(long, env = "SWARM_DEMO_MAX_TOKENS", value_name = "N", default_value_t = 160, value_parser = clap::value_parser!(u32).range(40..=400))]
+    pub(crate) max_tokens: u32,
+    /// Leave all servers alone: no process is killed on the way
+    #[arg(long)]
+    pub(crate) no_kill: bool,
+}
+
+/// Reads arguments (program name first) and environment; `_` in long flags is read as `-`.
+///
+/// # Errors
+/// clap's own text, which includes `--help` and `--version`.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(fold_underscores(args))
+}
+
+const EXAMPLES: &str = "Examples:
+  swarm demo                                                   three servers, one story, one of them killed on the way
+  swarm run MODEL \"Once upon a time\" --initial-peers ADDR      stream an answer
+  swarm map MODEL --initial-peers ADDR                         who serves which blocks
+  swarm bootstrap --listen /ip4/0.0.0.0/tcp/31330              a first node for a private swarm
+
+ADDR is what a server or swarm bootstrap prints after READY; MODEL is a hub name or a local folder.
+Servers see numbers made from your text and can recover much of it: use a private swarm for what matters.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_flag_explains_itself() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        for task in command.get_subcommands() {
+            for flag in task.get_arguments() {
+                assert!(flag.get_help().is_some(), "{} {flag}", task.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn underscores_are_folded_and_lists_take_commas() {
+        let line = "swarm run m hello --initial_peers a,b --initial-peers c --prompt_ids";
+        assert!(parsed(line).is_err(), "a prompt is words or ids");
+        let cli =
+            parsed("swarm run m --initial_peers a,b --initial-peers c --max_tokens 7").unwrap();
+        let Task::Run(flags) = cli.task else {
+            panic!("run")
+        };
+        assert_eq!(flags.swarm.initial_peers, ["a", "b", "c"]);
+        assert_eq!(flags.answer.max_tokens, 7);
+        let cli = parsed("swarm run m --prompt-ids 1,2,3 --frequency-penalty -1").unwrap();
+        let Task::Run(flags) = cli.task else {
+            panic!("run")
+        };
+        assert_eq!(flags.prompt_ids, Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for wrong in [
+            "swarm run m x --max-tokens 0",
+            "swarm run m x --activation-codec zip",
+            "swarm run m x --route nobody",
+            "swarm run m x --repair-timeout -1",
+            "swarm run m x --prompt-ids 1",
+            "swarm ping p --count 0",
+            "swarm",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong} must be refused");
+        }
+    }
+}

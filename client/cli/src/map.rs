@@ -1,0 +1,75 @@
+//! `swarm map`: who serves which blocks of a model.
+//!
+//! No weights are needed: prefix and number of blocks come from the swarm's own list of models, else from `config.json`.
+
+mod contact;
+mod subject;
+mod table;
+mod topology;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use block_client::{ModelView, RouteError, Swarm};
+use block_program::{Exit, Failure};
+
+use crate::cli::MapFlags;
+use crate::ending::Ending;
+use crate::progress::Waiting;
+use crate::{membership, output};
+
+pub(crate) use contact::{Contact, ping};
+pub(crate) use table::{plain, text};
+pub(crate) use topology::{ModelState, ModelTopology};
+
+/// Prints the map.
+///
+/// # Errors
+/// The swarm cannot be asked, or does not know the model.
+pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
+    let peers = membership::initial_peers(&flags.swarm)?;
+    if let Some(prefix) = &flags.model.dht_prefix {
+        crate::model_files::checked_prefix(prefix)?;
+    }
+    let swarm = membership::join(&flags.swarm, peers).await?;
+    let waiting = Waiting::new("asking the swarm");
+    let subject = subject::find(&flags.model, &swarm).await?;
+    let view = swarm.view(&subject.dht_prefix, subject.num_blocks);
+    ready(&view).await?;
+    let topology = look(&swarm, &view, &subject.id).await;
+    drop(waiting);
+    let printed = if flags.json {
+        output::json(&topology)
+    } else {
+        output::text(&text(&topology))
+    };
+    swarm.shutdown().await;
+    printed
+}
+
+/// The map of the model `id` now; asks every server that is on it.
+pub(crate) async fn look(swarm: &Swarm, view: &ModelView, id: &str) -> ModelTopology {
+    let snapshot = view.snapshot();
+    let contacts = contact::all(swarm, &snapshot).await;
+    ModelTopology::new(id, &snapshot, &contacts)
+}
+
+/// Waits until the records of a model have been read.
+///
+/// # Errors
+/// They cannot be (exit 69).
+pub(crate) async fn ready(view: &ModelView) -> Result<(), Failure> {
+    view.ready(READY_DEADLINE)
+        .await
+        .map_err(|error: RouteError| {
+            Failure::new(Exit::Unavailable, "the swarm cannot be asked")
+                .caused_by(&error)
+                .hint("try again")
+        })
+}
+
+/// What was found out about servers by asking them, by peer id.
+pub(crate) type Contacts = BTreeMap<String, Contact>;
+
+/// Longest wait for the records: a lookup through dead peers takes about three call timeouts.
+const READY_DEADLINE: Duration = Duration::from_secs(30);

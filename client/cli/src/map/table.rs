@@ -1,0 +1,135 @@
+//! The map as a table for people.
+//!
+//! In the bar of a server every block is one cell: `█` online, `▒` joining, `×` offline or unreachable, `·` not its own.
+
+use std::ops::Range;
+
+use block_program::amounts::{rate, shell_word};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::topology::{ModelTopology, ServerRow};
+
+/// The whole text, with a line break at its end.
+pub(crate) fn text(model: &ModelTopology) -> String {
+    let mut text = format!(
+        "{}  {}  {} of {} blocks covered, {}, weakest block {} tok/s\n",
+        plain(&model.id),
+        model.state.in_words(),
+        model.covered,
+        model.num_blocks,
+        match model.servers.len() {
+            1 => "1 server".to_owned(),
+            count => format!("{count} servers"),
+        },
+        rate(model.bottleneck.inference),
+    );
+    if !model.servers.is_empty() {
+        text.push_str(&coverage(model));
+        text.push_str(&servers(model).to_string());
+        text.push('\n');
+    }
+    for missing in &model.missing {
+        let name = plain(&model.id);
+        text.push_str(&format!(
+            "missing  {missing}: block-server --model {} --blocks {missing} --initial-peers ADDR\n",
+            shell_word(&name)
+        ));
+    }
+    text
+}
+
+/// A stranger's text without what could move the cursor, cut to a column's width.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_NAME_CHARS)
+        .collect()
+}
+
+/// How many servers each block has: `9` stands for nine and more.
+fn coverage(model: &ModelTopology) -> String {
+    let digits: String = cuts(model.num_blocks)
+        .filter_map(|mut cut| {
+            let offering = |block| model.servers.iter().filter(|row| row.offers(block)).count();
+            let fewest = cut.next().map_or(0, offering);
+            let fewest = cut.map(offering).fold(fewest, usize::min).min(9);
+            char::from_digit(u32::try_from(fewest).ok()?, 10)
+        })
+        .collect();
+    let last = model.num_blocks.saturating_sub(1);
+    format!("servers per block  0 ▏{digits}▕ {last}\n")
+}
+
+fn servers(model: &ModelTopology) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header([
+            "name", "peer", "blocks", "", "state", "tok/s", "cache", "rtt", "path", "dtype",
+            "version",
+        ]);
+    for server in &model.servers {
+        table.add_row(row(server, model.num_blocks));
+    }
+    for number in NUMBERS {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn row(server: &ServerRow, num_blocks: usize) -> [String; 11] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    let path = |is_relayed| if is_relayed { "relay" } else { "direct" };
+    let hidden = server.peer_id.chars().count().saturating_sub(PEER_CHARS);
+    let tail: String = server.peer_id.chars().skip(hidden).collect();
+    [
+        or_dash(server.public_name.as_deref().map(plain)),
+        format!("…{tail}"),
+        format!("{}:{}", server.start_block, server.end_block),
+        bar(server, num_blocks),
+        server.state.to_owned(),
+        or_dash(server.inference_rps.map(rate)),
+        or_dash(server.cache_tokens_left.map(|tokens| tokens.to_string())),
+        or_dash(server.rtt_ms.map(|rtt| format!("{rtt:.1} ms"))),
+        or_dash(server.using_relay.map(|relay| path(relay).to_owned())),
+        or_dash(server.dtype.as_deref().map(plain)),
+        or_dash(server.version.as_deref().map(plain)),
+    ]
+}
+
+fn bar(server: &ServerRow, num_blocks: usize) -> String {
+    let mark = match server.state {
+        "online" => '█',
+        "joining" => '▒',
+        _ => '×',
+    };
+    let own = server.start_block..server.end_block;
+    cuts(num_blocks)
+        .map(|mut cut| {
+            if cut.any(|block| own.contains(&block)) {
+                mark
+            } else {
+                '·'
+            }
+        })
+        .collect()
+}
+
+/// The blocks behind each cell of a bar: one block each, or as many as make the bar short enough.
+fn cuts(num_blocks: usize) -> impl Iterator<Item = Range<usize>> {
+    let cells = num_blocks.min(MAX_CELLS);
+    let edge = move |cell: usize| cell * num_blocks / cells.max(1);
+    (0..cells).map(move |cell| edge(cell)..edge(cell + 1))
+}
+
+/// Columns of numbers.
+const NUMBERS: [usize; 3] = [5, 6, 7];
+/// Last characters of a peer id that are shown: enough to tell peers apart.
+const PEER_CHARS: usize = 8;
+/// Widest bar: it leaves room for the other columns on a wide terminal.
+const MAX_CELLS: usize = 48;
+/// Longest name shown.
+const MAX_NAME_CHARS: usize = 40;

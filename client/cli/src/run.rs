@@ -1,0 +1,236 @@
+//! `swarm run`: one answer.
+//!
+//! Stages: what the flags alone decide; model and swarm, side by side; the session; the answer, token by token.
+//! Ctrl-C in any of them ends it; once there is a session, its servers are told.
+
+mod prompt;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use block_client::{
+    Chain, ChainConfig, Finished, GenerateConfig, Generation, LocalModel, Session, SessionError,
+    Swarm, Token,
+};
+use block_network::Multiaddr;
+use block_program::Failure;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::RunFlags;
+use crate::ending::Ending;
+use crate::membership;
+use crate::metrics_port;
+use crate::model_files::{self, FoundModel, on_blocking_thread};
+use crate::output;
+use crate::progress::Waiting;
+use crate::session_failure::{local_failure, session_failure};
+
+use prompt::Question;
+use report::{Answer, TokenLine};
+
+/// Answers the prompt that the flags give.
+///
+/// # Errors
+/// What went wrong, Ctrl-C, or that nobody reads the answer any more.
+pub(crate) async fn run(flags: RunFlags, stop: CancellationToken) -> Result<(), Ending> {
+    let peers = membership::initial_peers(&flags.swarm)?;
+    check(&flags)?;
+    let question = prompt::read(&flags)?;
+    let port = metrics_port::start(flags.output.metrics_listen).await?;
+    let ready = unless_stopped(&stop, prepare(&flags, peers)).await?;
+    let swarm = ready.swarm.clone();
+    let ended = answer(&flags, question, ready, &stop).await;
+    swarm.shutdown().await;
+    if let Some(port) = port {
+        port.stop().await;
+    }
+    ended
+}
+
+/// Runs a stage that leaves nothing behind when it is dropped.
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    stage: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Ending> {
+    tokio::select! {
+        result = stage => result.map_err(Ending::Failed),
+        () = stop.cancelled() => Err(Ending::Interrupted),
+    }
+}
+
+/// What is wrong without asking anybody.
+fn check(flags: &RunFlags) -> Result<(), Failure> {
+    flags.answer.sampling().check().map_err(|error| {
+        let flag = error.field.replace('_', "-");
+        Failure::usage(format!(
+            "--{flag} must be {}, not {}",
+            error.range, error.value
+        ))
+    })?;
+    if flags.answer.stop.iter().any(String::is_empty) {
+        return Err(Failure::usage("--stop must not be empty"));
+    }
+    Ok(())
+}
+
+/// A model and the swarm that has its blocks.
+struct Ready {
+    local: Arc<LocalModel>,
+    dht_prefix: String,
+    swarm: Swarm,
+}
+
+/// Loads what stays at home, and joins the swarm meanwhile.
+async fn prepare(flags: &RunFlags, peers: Vec<Multiaddr>) -> Result<Ready, Failure> {
+    let model = flags.model.clone();
+    let loading = on_blocking_thread(move || {
+        let FoundModel { source, dht_prefix } = model_files::find(&model)?;
+        let _waiting = Waiting::new("loading tokenizer, embeddings and head");
+        let local =
+            LocalModel::load(&source).map_err(|error| local_failure(&error, &model.model))?;
+        Ok((Arc::new(local), dht_prefix))
+    });
+    let joining = membership::join(&flags.swarm, peers);
+    let ((local, dht_prefix), swarm) = tokio::try_join!(loading, joining)?;
+    Ok(Ready {
+        local,
+        dht_prefix,
+        swarm,
+    })
+}
+
+async fn answer(
+    flags: &RunFlags,
+    question: Question,
+    ready: Ready,
+    stop: &CancellationToken,
+) -> Result<(), Ending> {
+    let ids = question.ids(&ready.local)?;
+    let map = format!("swarm map {}", flags.model.model);
+    let asked_at = Instant::now();
+    let opening = open(flags, &ready, ids.len(), &map);
+    let mut session = unless_stopped(stop, opening).await?;
+    let config = GenerateConfig {
+        sampling: flags.answer.sampling(),
+        stop: flags.answer.stop.clone(),
+        ignore_eos: flags.answer.ignore_eos,
+        ..GenerateConfig::new(flags.answer.max_tokens)
+    };
+    let told = match session.generate(ids, config) {
+        Ok(generation) => tell(flags, generation, asked_at, stop).await,
+        Err(error) => return Err(session_failure(&error, &map).into()),
+    };
+    let stats = session.stats();
+    session.close().await;
+    let Told {
+        finished,
+        first_after,
+        ended,
+    } = told;
+    let answer = Answer::new(&finished, first_after, &stats);
+    if flags.output.stats {
+        output::remark(&answer.in_words());
+    }
+    if flags.output.json && (!finished.ids.is_empty() || ended.is_ok()) {
+        output::json(&answer)?;
+    }
+    match ended {
+        Ok(()) => Ok(()),
+        Err(Broken::Session(error)) => Err(session_failure(&error, &map).into()),
+        Err(Broken::Ending(ending)) => Err(ending),
+    }
+}
+
+/// Opens a session for a prompt of `prompt` tokens and its answer.
+async fn open(
+    flags: &RunFlags,
+    ready: &Ready,
+    prompt: usize,
+    map: &str,
+) -> Result<Session, Failure> {
+    let _waiting = Waiting::new("looking for a route");
+    let config = &ready.local.config;
+    let max_length = flags
+        .answer
+        .max_length
+        .unwrap_or_else(|| prompt.saturating_add(flags.answer.max_tokens));
+    let view = ready.swarm.view(&ready.dht_prefix, config.num_blocks);
+    let chain = ChainConfig {
+        codec: flags.way.activation_codec,
+        push: !flags.way.no_push,
+        pinned: flags.way.route.clone(),
+        open_deadline: flags.way.open_timeout,
+        repair_deadline: flags.way.repair_timeout,
+        attempts: flags.way.max_retries.into(),
+        ..ChainConfig::new(0..config.num_blocks, config.hidden, max_length)
+    };
+    let chain = Chain::open(view, ready.swarm.node().clone(), chain)
+        .await
+        .map_err(|error| session_failure(&error, map))?;
+    Ok(Session::new(Arc::clone(&ready.local), chain))
+}
+
+/// An answer as far as it was told.
+struct Told {
+    finished: Finished,
+    /// From opening the session to the first token.
+    first_after: Option<Duration>,
+    ended: Result<(), Broken>,
+}
+
+/// Why it was not told to its end.
+enum Broken {
+    Session(SessionError),
+    Ending(Ending),
+}
+
+/// Prints the answer while it comes.
+async fn tell(
+    flags: &RunFlags,
+    mut generation: Generation<'_>,
+    asked_at: Instant,
+    stop: &CancellationToken,
+) -> Told {
+    let mut first_after = None;
+    let mut ends_line = true;
+    let mut ended = loop {
+        let token = tokio::select! {
+            token = generation.next() => token,
+            () = stop.cancelled() => break Err(Broken::Ending(Ending::Interrupted)),
+        };
+        match token {
+            None => break Ok(()),
+            Some(Err(error)) => break Err(Broken::Session(error)),
+            Some(Ok(token)) => {
+                first_after.get_or_insert_with(|| asked_at.elapsed());
+                if !token.text.is_empty() {
+                    ends_line = token.text.ends_with('\n');
+                }
+                if let Err(ending) = print(flags, &token) {
+                    break Err(Broken::Ending(ending));
+                }
+            }
+        }
+    };
+    let closed = matches!(ended, Err(Broken::Ending(Ending::OutputClosed)));
+    if !flags.output.json && !closed && !ends_line {
+        if let (Err(ending), true) = (output::text("\n"), ended.is_ok()) {
+            ended = Err(Broken::Ending(ending));
+        }
+    }
+    Told {
+        finished: generation.finish(),
+        first_after,
+        ended,
+    }
+}
+
+fn print(flags: &RunFlags, token: &Token) -> Result<(), Ending> {
+    match (flags.output.json, flags.output.stream) {
+        (true, true) => output::json(&TokenLine::new(token)),
+        (true, false) => Ok(()),
+        (false, _) if token.text.is_empty() => Ok(()),
+        (false, _) => output::text(&token.text),
+    }
+}

@@ -1,0 +1,57 @@
+//! The folders of the XDG base directory rules, resolved once.
+
+use std::path::{Path, PathBuf};
+
+use etcetera::base_strategy::{BaseStrategy, Xdg};
+
+use crate::error_report::{Exit, Failure};
+
+/// Where configuration and state live.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    config: PathBuf,
+    state: PathBuf,
+}
+
+impl Folders {
+    /// Folders of the current user for the program `name`: `$XDG_CONFIG_HOME`, `$XDG_STATE_HOME`, or
+    /// `~/.config` and `~/.local/state`.
+    ///
+    /// # Errors
+    /// The home folder is unknown.
+    pub fn of_user(name: &str) -> Result<Self, Failure> {
+        let xdg = Xdg::new().map_err(|error| {
+            Failure::new(Exit::OsError, "the home folder of this user is unknown")
+                .caused_by(&error)
+                .hint("set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME")
+        })?;
+        let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
+        Ok(Self {
+            config: xdg.config_dir().join(name),
+            state: state.join(name),
+        })
+    }
+
+    /// Both folders under `root`; nothing outside it is touched.
+    pub fn under(root: &Path) -> Self {
+        Self {
+            config: root.join("config"),
+            state: root.join("state"),
+        }
+    }
+
+    /// The configuration file that is read when no flag names one.
+    pub fn default_config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// The identity that is used when no flag names one.
+    pub fn default_identity_file(&self) -> PathBuf {
+        self.state.join("identity.key")
+    }
+
+    /// A file that the program keeps between two runs.
+    pub fn state_file(&self, name: &str) -> PathBuf {
+        self.state.join(name)
+    }
+}

@@ -1,0 +1,145 @@
+//! A small HTTP port of a program: what it serves is a router, how it ends is here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error_report::{Exit, Failure};
+use crate::exporter::Exporter;
+
+/// A running port. Its task ends when this is dropped.
+#[derive(Debug)]
+pub struct HttpPort {
+    /// Where it listens, the port resolved.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl HttpPort {
+    /// Serves `router` on `listen`; keeps the samples of `exporter` in their buckets meanwhile.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start(listen: SocketAddr, router: Router, exporter: Exporter) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let serving = axum::serve(listener, router)
+                .with_graceful_shutdown(stopped.clone().cancelled_owned());
+            tokio::select! {
+                result = serving => if let Err(error) = result {
+                    tracing::error!(%error, "http port ended");
+                },
+                () = upkeep(exporter) => {}
+                // Connections that are kept open do not delay the end of the process.
+                () = async { stopped.cancelled().await; tokio::time::sleep(CLOSE_DEADLINE).await } => {}
+            }
+        });
+        Ok(Self {
+            address,
+            task,
+            stop,
+        })
+    }
+
+    /// Serves `/metrics` and `/health` on the address that `--metrics-listen` gives, and nothing else.
+    ///
+    /// # Errors
+    /// The address cannot be bound (exit 71).
+    pub async fn start_metrics(listen: SocketAddr, exporter: Exporter) -> Result<Self, Failure> {
+        let router = metrics_routes(exporter.clone()).route("/health", get(|| async { "ok\n" }));
+        Self::start(listen, router, exporter)
+            .await
+            .map_err(|error| {
+                Failure::new(
+                    Exit::OsError,
+                    format!("cannot listen on {listen} for metrics"),
+                )
+                .caused_by(&error)
+                .hint("--metrics-listen 127.0.0.1:0 takes a free port")
+            })
+    }
+
+    /// Ends the port: running answers get a moment to finish.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "http port failed");
+        }
+    }
+}
+
+impl Drop for HttpPort {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The route `/metrics`: Prometheus text.
+pub fn metrics_routes(exporter: Exporter) -> Router {
+    Router::new().route("/metrics", get(metrics).with_state(exporter))
+}
+
+async fn metrics(State(exporter): State<Exporter>) -> Response {
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        exporter.render(),
+    )
+        .into_response()
+}
+
+async fn upkeep(exporter: Exporter) {
+    let mut ticks = tokio::time::interval(UPKEEP_PERIOD);
+    loop {
+        ticks.tick().await;
+        exporter.upkeep();
+    }
+}
+
+/// How often samples are moved into buckets; the exporter's own default.
+const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
+/// How long open connections may delay the end of the process.
+const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn health_is_open_and_a_taken_port_is_named() {
+        let exporter = Exporter::detached().unwrap();
+        let any = ([127, 0, 0, 1], 0).into();
+        let port = HttpPort::start_metrics(any, exporter.clone())
+            .await
+            .unwrap();
+        let mut stream = tokio::net::TcpStream::connect(port.address).await.unwrap();
+        let request = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+
+        let failure = HttpPort::start_metrics(port.address, exporter)
+            .await
+            .unwrap_err();
+        assert_eq!(failure.exit(), Exit::OsError);
+        port.stop().await;
+    }
+}

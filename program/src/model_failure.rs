@@ -1,0 +1,86 @@
+//! What to say when a model's files cannot be used.
+
+use std::io::ErrorKind;
+
+use block_model::{ConfigError, HubError, LoadError};
+
+use crate::error_report::{Exit, Failure};
+
+/// Who must act on a failed load, and how.
+pub fn failure(error: &LoadError, model: &str) -> Failure {
+    let (exit, hint) = verdict(error, model);
+    let failure = Failure::new(exit, format!("cannot load the model {model}")).caused_by(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
+    let hint = |text: &str| Some(text.to_owned());
+    match error {
+        LoadError::NotFound { .. } => (
+            Exit::NoInput,
+            hint("a model folder holds config.json and .safetensors files"),
+        ),
+        LoadError::MissingShard { .. } => (Exit::NoInput, hint("fetch the file")),
+        LoadError::Damaged { .. } => (
+            Exit::BadData,
+            hint("delete the file, fetch it again, and start again"),
+        ),
+        LoadError::MissingTensor { .. } | LoadError::WrongShape { .. } => (
+            Exit::BadData,
+            hint("fetch config.json and the weights from the same place again"),
+        ),
+        LoadError::UnsupportedDType { .. } => (
+            Exit::BadData,
+            hint("choose a checkpoint with F32, F16 or BF16 weights"),
+        ),
+        LoadError::BlocksOutsideModel { .. } => (Exit::Usage, None),
+        LoadError::Config {
+            source: ConfigError::UnsupportedArchitecture { supported, .. },
+            ..
+        } => (
+            Exit::BadData,
+            Some(format!(
+                "choose a model of a supported architecture: {supported}"
+            )),
+        ),
+        LoadError::Config { .. } => (
+            Exit::BadData,
+            hint("fetch config.json again, or choose another model"),
+        ),
+        LoadError::Hub(error) => hub_verdict(error, model),
+        LoadError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            (Exit::NoPermission, hint("let this user read the file"))
+        }
+        LoadError::Io { .. } => (Exit::NoInput, None),
+        LoadError::Device { .. } | LoadError::Place(_) => (Exit::Unavailable, None),
+    }
+}
+
+fn hub_verdict(error: &HubError, model: &str) -> (Exit, Option<String>) {
+    match error {
+        HubError::NotFound { .. } => (
+            Exit::NoInput,
+            Some(
+                "check the name and --revision; a local folder needs ./ before its name".to_owned(),
+            ),
+        ),
+        HubError::AccessDenied { .. } => (
+            Exit::NoPermission,
+            Some(format!(
+                "ask for access on https://huggingface.co/{model}, then give a token with --token-file or HF_TOKEN"
+            )),
+        ),
+        HubError::NotCached { .. } => (
+            Exit::NoInput,
+            Some("start once without --offline and HF_HUB_OFFLINE to fetch it".to_owned()),
+        ),
+        HubError::Unreachable { .. } => (
+            Exit::Unavailable,
+            Some("try again; --offline uses what is in the cache".to_owned()),
+        ),
+        HubError::Client(_) => (Exit::Usage, None),
+    }
+}

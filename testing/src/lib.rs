@@ -1,0 +1,38 @@
+//! Child processes of test runs, for the tests of every crate; nothing else depends on this one.
+//!
+//! - [`programs`]: where cargo has put our programs
+//! - [`home`]: a program with a home folder of its own, for tests of its command line
+//! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
+//! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
+//! - [`folders`]: the repository, and where files of a test run go
+//!
+//! A helper that fails panics: the test that called it ends with its text.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test ends the test"
+)]
+
+pub mod block_server;
+pub mod child;
+pub mod folders;
+pub mod home;
+pub mod janitor;
+pub mod programs;
+pub mod python_peer;
+pub mod swarm_run;
+
+use std::time::Duration;
+
+pub use block_server::{BlockServer, Contact, Span};
+pub use child::Child;
+pub use folders::{fable, repository, temporary};
+pub use home::{Home, admin_get};
+pub use janitor::Farewell;
+pub use programs::program;
+pub use python_peer::{PythonPeer, Reply, Role};
+pub use swarm_run::{Ending, Line, SwarmRun};
+
+/// How long any one thing may take before a test gives up on it. Nothing here needs more than 20 s
+/// on an idle machine; two busy cores that import torch for seven processes at once do.
+pub const PATIENCE: Duration = Duration::from_secs(180);
