@@ -63,10 +63,11 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     for length in LENGTHS {
         chains.push(Remote::open(&runtime, &swarm, length, blocks)?);
     }
-    let subjects = chains.iter_mut().map(|chain| Subject::timed(|| chain.run()));
-    let in_process = Subject::timed(|| {
-        (PAST..PAST + TOKENS).try_for_each(|position| local.step(position, 1))
-    });
+    let subjects = chains
+        .iter_mut()
+        .map(|chain| Subject::timed(|| chain.run()));
+    let in_process =
+        Subject::timed(|| (PAST..PAST + TOKENS).try_for_each(|position| local.step(position, 1)));
     let rounds = Rounds::measure(
         BENCH,
         Effort::new(15, quick, 20),
@@ -125,11 +126,16 @@ impl<'a> Remote<'a> {
         };
         let chain = runtime.block_on(async {
             let mut chain = Chain::open(view, swarm.node().clone(), config).await?;
-            chain.step(&models::hidden_states(PAST, HIDDEN), None).await?;
+            chain
+                .step(&models::hidden_states(PAST, HIDDEN), None)
+                .await?;
             anyhow::Ok(chain)
         })?;
         let stops = chain.stats().route.len();
-        anyhow::ensure!(stops == length, "the route has {stops} servers, not {length}");
+        anyhow::ensure!(
+            stops == length,
+            "the route has {stops} servers, not {length}"
+        );
         Ok(Self {
             runtime,
             chain,

@@ -120,7 +120,11 @@ fn write_weights(path: &Path, tensors: &[(String, Vec<usize>)]) -> Result<()> {
     for (_, shape) in tensors {
         let is_norm = shape.len() == 1;
         for _ in 0..shape.iter().product::<usize>() {
-            let value = if is_norm { 1.0 } else { small_random(&mut random) };
+            let value = if is_norm {
+                1.0
+            } else {
+                small_random(&mut random)
+            };
             file.write_all(&bf16::from_f32(value).to_le_bytes())?;
         }
     }

@@ -37,7 +37,11 @@ struct Case {
 }
 
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
-    let large_blocks = if quick { QUICK_LARGE_BLOCKS } else { LARGE_BLOCKS };
+    let large_blocks = if quick {
+        QUICK_LARGE_BLOCKS
+    } else {
+        LARGE_BLOCKS
+    };
     let cases = [
         Case {
             name: "fable-7m".to_owned(),
@@ -118,7 +122,14 @@ fn generate(swarm: &Path, case: &Case, prefix: &str, address: &str) -> Result<f6
         .arg("run")
         .arg(&case.model)
         .args(["--dht-prefix", prefix, "--initial-peers", address])
-        .args(["--prompt-ids", PROMPT, "--temperature", "0", "--json"])
+        .args([
+            "--prompt-ids",
+            PROMPT,
+            "--temperature",
+            "0",
+            "--ignore-eos",
+            "--json",
+        ])
         .args(["--activation-codec", "none"])
         .arg("--max-tokens")
         .arg(case.tokens.to_string())
