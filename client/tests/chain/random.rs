@@ -43,7 +43,11 @@ fn spans(rng: &mut StdRng) -> Vec<(Kind, std::ops::Range<usize>)> {
         let mut start = 0;
         while start < BLOCKS {
             let end = (start + rng.random_range(1..=4)).min(BLOCKS);
-            let kind = if rng.random_range(0..4) == 0 { Kind::petals() } else { Kind::ours() };
+            let kind = if rng.random_range(0..4) == 0 {
+                Kind::petals()
+            } else {
+                Kind::ours()
+            };
             spans.push((kind, start..end));
             start = end;
         }
@@ -56,13 +60,20 @@ async fn live(seed: u64) -> bool {
     let mut rng = StdRng::seed_from_u64(seed);
     let swarm = TestSwarm::start(spans(&mut rng)).await;
     let batch = rng.random_range(1..=2);
-    let codec = if rng.random() { ActivationCodec::Auto } else { ActivationCodec::None };
+    let codec = if rng.random() {
+        ActivationCodec::Auto
+    } else {
+        ActivationCodec::None
+    };
     let config = ChainConfig {
         batch,
         repair_deadline: REPAIR,
         ..swarm.config(codec, rng.random())
     };
-    let mut chain = timeout(PATIENCE, swarm.open(config)).await.expect("opening hangs").unwrap();
+    let mut chain = timeout(PATIENCE, swarm.open(config))
+        .await
+        .expect("opening hangs")
+        .unwrap();
     let mut model = Model::of(&swarm, &chain, batch);
     for _ in 0..rng.random_range(1..6) {
         let server = rng.random_range(0..swarm.servers.len());
@@ -79,7 +90,11 @@ async fn live(seed: u64) -> bool {
             swarm.server_of(&chain, stop).at(0, fault(&mut rng));
         }
         let room = chain.max_length() - chain.position();
-        let tokens = if rng.random_range(0..4) == 0 { rng.random_range(1..6) } else { 1 };
+        let tokens = if rng.random_range(0..4) == 0 {
+            rng.random_range(1..6)
+        } else {
+            1
+        };
         if tokens > room {
             break;
         }
@@ -101,24 +116,39 @@ async fn live(seed: u64) -> bool {
             }
             Err(SessionError::RouteLost { why, tried }) => {
                 assert!(!why.is_empty() && !tried.is_empty(), "seed {seed}");
-                assert!(matches!(chain.step(&input, None).await, Err(SessionError::Closed(_))));
+                assert!(matches!(
+                    chain.step(&input, None).await,
+                    Err(SessionError::Closed(_))
+                ));
                 return false;
             }
             Err(error) => panic!("seed {seed}, step {step}: {error}"),
         }
     }
-    timeout(PATIENCE, chain.close()).await.expect("closing hangs");
+    timeout(PATIENCE, chain.close())
+        .await
+        .expect("closing hangs");
     true
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_faults_give_the_same_result_or_an_error_that_says_why() {
-    let first: u64 = std::env::var("CHAIN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    let count: u64 = std::env::var("CHAIN_LIVES").ok().and_then(|count| count.parse().ok()).unwrap_or(60);
+    let first: u64 = std::env::var("CHAIN_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(0);
+    let count: u64 = std::env::var("CHAIN_LIVES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(60);
     let mut finished = 0;
     let mut seeds = first..first + count;
     loop {
-        let eight: Vec<_> = seeds.by_ref().take(8).map(|seed| tokio::spawn(live(seed))).collect();
+        let eight: Vec<_> = seeds
+            .by_ref()
+            .take(8)
+            .map(|seed| tokio::spawn(live(seed)))
+            .collect();
         if eight.is_empty() {
             break;
         }
@@ -127,5 +157,8 @@ async fn random_faults_give_the_same_result_or_an_error_that_says_why() {
         }
     }
     // Three servers for each block: most sessions survive.
-    assert!(finished * 2 > count, "{finished} of {count} sessions came to their end");
+    assert!(
+        finished * 2 > count,
+        "{finished} of {count} sessions came to their end"
+    );
 }

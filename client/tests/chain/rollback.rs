@@ -95,7 +95,9 @@ async fn rows_are_reordered_and_stay_so_on_a_new_server() {
             model.reorder(order);
             assert_eq!(output, model.step(&input), "step {number}");
         }
-        let wrong = chain.step(&numbers(0, BATCH * HIDDEN), Some(&[0, 1, 3])).await;
+        let wrong = chain
+            .step(&numbers(0, BATCH * HIDDEN), Some(&[0, 1, 3]))
+            .await;
         assert!(matches!(wrong, Err(SessionError::BadInput(_))));
     }
 }
@@ -105,7 +107,10 @@ async fn a_dropped_step_leaves_no_trace() {
     let swarm = TestSwarm::ours(&[0..2, 2..4, 4..6]).await;
     for stop in 0..3 {
         for push in [false, true] {
-            let mut chain = swarm.open(swarm.config(ActivationCodec::Auto, push)).await.unwrap();
+            let mut chain = swarm
+                .open(swarm.config(ActivationCodec::Auto, push))
+                .await
+                .unwrap();
             let mut model = Model::of(&swarm, &chain, 1);
             check_outputs(&mut chain, &mut model, 4, 2).await;
             swarm.server_of(&chain, stop).at(0, Fault::Slow(300));
@@ -127,8 +132,18 @@ async fn lengths_are_held_and_long_inputs_are_cut() {
     config.max_length = 3000;
     let mut chain = swarm.open(config).await.unwrap();
     let too_long = chain.step(&numbers(0, 3001 * HIDDEN), None).await;
-    assert!(matches!(too_long, Err(SessionError::TooLong { position: 0, new: 3001, max_length: 3000 })));
-    assert!(matches!(chain.step(&[0.0; HIDDEN + 1], None).await, Err(SessionError::BadInput(_))));
+    assert!(matches!(
+        too_long,
+        Err(SessionError::TooLong {
+            position: 0,
+            new: 3001,
+            max_length: 3000
+        })
+    ));
+    assert!(matches!(
+        chain.step(&[0.0; HIDDEN + 1], None).await,
+        Err(SessionError::BadInput(_))
+    ));
     let mut model = Model::of(&swarm, &chain, 1);
     let input = numbers(1, 2500 * HIDDEN);
     let output = chain.step(&input, None).await.unwrap();
