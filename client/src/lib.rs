@@ -3,7 +3,7 @@
 //! - [`Session`]: a conversation with a model whose blocks are in a swarm; [`Generation`]: an answer, token by token
 //! - [`LocalModel`]: what stays at home; [`TextCodec`], [`TextStream`], [`StopMatcher`], [`sampling`]: text; pure
 //! - [`swarm_view`]: records found in the DHT → who serves which blocks; pure
-//! - [`Swarm`]: membership of a swarm; [`ModelView`]: the live view of one model in it
+//! - [`Swarm`]: membership of a swarm; [`RemoteModel`]: a model in it; [`ModelView`]: the live view of its servers
 //! - [`router`], [`speed`], [`bans`]: which servers a session goes through; pure
 //! - [`metrics`]: what the client counts
 //! - [`Chain`]: hidden states in, hidden states out, through servers that may die
@@ -29,6 +29,7 @@ mod link_codec;
 mod local_model;
 mod model_view;
 mod registry;
+mod remote_model;
 mod server_facts;
 mod session;
 mod session_error;
@@ -46,6 +47,7 @@ pub use link_codec::ActivationCodec;
 pub use local_model::{LocalModel, LocalModelError};
 pub use model_view::{ModelView, PlannedHop, Reach, ServerStatus, ViewSnapshot};
 pub use registry::RegisteredModel;
+pub use remote_model::{ModelOptions, RemoteModel, RemoteModelError, SessionConfig};
 pub use router::{RouteError, RouteMode, RouteRequest};
 pub use sampling::{Sampled, Sampler, SamplingConfig, SamplingConfigError, SamplingError};
 pub use server_facts::ServerFacts;

@@ -81,9 +81,7 @@ pub(super) fn blame(text: &str) -> Blame {
     if is_missing_adapter {
         return Blame::Misfit;
     }
-    let petals = PETALS_PIECES
-        .iter()
-        .find(|(piece, _)| text.contains(piece));
+    let petals = PETALS_PIECES.iter().find(|(piece, _)| text.contains(piece));
     petals.map_or(Blame::Server, |(_, blame)| *blame)
 }
 

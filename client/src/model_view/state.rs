@@ -108,7 +108,8 @@ impl State {
             .collect();
         let next_round_trips = |span: &ServerSpan| {
             let pings = span.info.next_pings.iter().take(MAX_NEXT_PINGS);
-            let known = pings.filter_map(|(name, time)| Some((*by_name.get(name.as_str())?, *time)));
+            let known =
+                pings.filter_map(|(name, time)| Some((*by_name.get(name.as_str())?, *time)));
             Arc::new(known.collect())
         };
         let servers = spans.iter().map(|(peer, span)| Server {
@@ -138,7 +139,11 @@ impl State {
         self.series.show_banned(self.bans.count(now));
     }
 
-    pub(super) fn route(&self, request: &RouteRequest, now: Instant) -> Result<Planned, RouteError> {
+    pub(super) fn route(
+        &self,
+        request: &RouteRequest,
+        now: Instant,
+    ) -> Result<Planned, RouteError> {
         if self.read.is_none() {
             let reason = self.last_error.clone();
             return Err(RouteError::NotReady(
@@ -180,7 +185,10 @@ impl State {
         Candidate {
             peer,
             blocks: server.span.blocks.clone(),
-            pace: measured.map_or(Pace::Announced(server.span.info.inference_rps), Pace::Measured),
+            pace: measured.map_or(
+                Pace::Announced(server.span.info.inference_rps),
+                Pace::Measured,
+            ),
             round_trip: self.round_trips.seconds(&peer, now),
             next_round_trips: Arc::clone(&server.next_round_trips),
             pushes: server.facts.pushes(),
@@ -199,7 +207,10 @@ impl State {
         let speed = self.speeds.get(peer);
         let measured = speed.and_then(|speed| speed.estimate(size, way, now));
         measured.or_else(|| {
-            let server = self.servers.iter().find(|server| server.facts.peer == *peer)?;
+            let server = self
+                .servers
+                .iter()
+                .find(|server| server.facts.peer == *peer)?;
             let info = &server.span.info;
             claimed_estimate(size, info.inference_rps, info.forward_rps, way)
         })
@@ -232,11 +243,9 @@ impl State {
         let last = self.num_blocks.saturating_sub(1);
         let is_first = |server: &Server| server.span.blocks.contains(&0);
         let is_last = |server: &Server| server.span.blocks.contains(&last);
-        let groups: [&dyn Fn(&Server) -> bool; 3] = [
-            &is_first,
-            &is_last,
-            &|server| !is_first(server) && !is_last(server),
-        ];
+        let groups: [&dyn Fn(&Server) -> bool; 3] = [&is_first, &is_last, &|server| {
+            !is_first(server) && !is_last(server)
+        }];
         let mut chosen = Vec::new();
         for is_in in groups {
             let online = |server: &&Server| server.span.state == ServerState::Online;
@@ -254,7 +263,11 @@ impl State {
     fn forget_old(&mut self, now: Instant) {
         self.round_trips.forget_old(now);
         self.bans.forget_old(now);
-        let listed: HashSet<PeerId> = self.servers.iter().map(|server| server.facts.peer).collect();
+        let listed: HashSet<PeerId> = self
+            .servers
+            .iter()
+            .map(|server| server.facts.peer)
+            .collect();
         self.speeds
             .retain(|peer, speed| listed.contains(peer) && !speed.is_forgotten(now));
     }

@@ -106,9 +106,7 @@ struct Way {
 impl Way {
     fn beats(&self, other: &Option<Self>) -> bool {
         let rank = |way: &Self| (way.seconds, way.hops, way.before);
-        other
-            .as_ref()
-            .is_none_or(|other| rank(self) < rank(other))
+        other.as_ref().is_none_or(|other| rank(self) < rank(other))
     }
 
     fn further(self, seconds: f64) -> Self {

@@ -28,12 +28,13 @@ pub(super) fn route(
         let index = online.get(peer).copied();
         let index = index.filter(|_| is_permitted(request, peer));
         let Some(index) = index else {
-            return Err(RouteError::Pinned(format!("{peer} is not online, or is blocked")));
+            return Err(RouteError::Pinned(format!(
+                "{peer} is not online, or is blocked"
+            )));
         };
         spans.push((index, overlap(&candidates[index].blocks, &request.blocks)));
     }
-    cut(&spans, &request.blocks)
-        .ok_or_else(|| RouteError::Pinned(mismatch(request, peers, &spans)))
+    cut(&spans, &request.blocks).ok_or_else(|| RouteError::Pinned(mismatch(request, peers, &spans)))
 }
 
 /// From the last server to the first: at which blocks may it be entered? Those blocks are always one run. Then, from the
@@ -67,11 +68,7 @@ fn cut(spans: &[(usize, Range<usize>)], wanted: &Range<usize>) -> Option<Vec<Sto
     Some(stops)
 }
 
-fn mismatch(
-    request: &RouteRequest,
-    peers: &[PeerId],
-    spans: &[(usize, Range<usize>)],
-) -> String {
+fn mismatch(request: &RouteRequest, peers: &[PeerId], spans: &[(usize, Range<usize>)]) -> String {
     let texts: Vec<_> = peers
         .iter()
         .zip(spans)

@@ -41,18 +41,20 @@ fn a_server() -> impl Strategy<Value = (Candidate, Vec<Option<f64>>)> {
         any::<bool>(),
         prop::collection::vec(a_time(), 6),
     )
-        .prop_map(|((start, len), pace, round_trip, cache, ban, pushes, next)| {
-            let blocks = start..(start + len).min(BLOCKS);
-            let candidate = Candidate {
-                pace,
-                round_trip,
-                cache_tokens_left: cache,
-                ban,
-                pushes,
-                ..server(PeerId::random(), blocks)
-            };
-            (candidate, next)
-        })
+        .prop_map(
+            |((start, len), pace, round_trip, cache, ban, pushes, next)| {
+                let blocks = start..(start + len).min(BLOCKS);
+                let candidate = Candidate {
+                    pace,
+                    round_trip,
+                    cache_tokens_left: cache,
+                    ban,
+                    pushes,
+                    ..server(PeerId::random(), blocks)
+                };
+                (candidate, next)
+            },
+        )
 }
 
 /// Up to six servers that know some of their distances.
@@ -100,11 +102,15 @@ fn cheapest(
         };
         let run = entrant.blocks.end - block;
         let needed = 2 * request.max_length as u64 * request.batch as u64;
-        let here = way
-            + next.entry_cost(needed, run)
-            + entrant.penalty
-            + next.block_cost() * run as f64;
-        let rest = cheapest(request, candidates, entrants, entrant.blocks.end, Some(index));
+        let here =
+            way + next.entry_cost(needed, run) + entrant.penalty + next.block_cost() * run as f64;
+        let rest = cheapest(
+            request,
+            candidates,
+            entrants,
+            entrant.blocks.end,
+            Some(index),
+        );
         let Some(rest) = rest else { continue };
         best = Some(best.map_or(here + rest, |best| best.min(here + rest)));
     }
