@@ -153,6 +153,7 @@ mod tests {
             "block_log_messages_total{level=\"error\"} 0",
             "swarm_dht_announces_total{outcome=\"ok\"} 0",
             "swarm_p2p_reachability{state=\"unknown\"} 1",
+            "swarm_dht_request_duration_seconds_count{rpc=\"ping\"} 0",
             "# HELP swarm_dht_announces_total Block announcements finished.",
             "component=\"a-program\"",
         ] {

@@ -27,8 +27,12 @@ fn describe() {
             gauge!(*name, set).increment(0.0);
         }
     }
-    for (name, help, _) in HISTOGRAMS {
+    for (name, help, labels, _) in HISTOGRAMS {
         describe_histogram!(*name, *help);
+        for set in label_sets(labels) {
+            // The handle alone makes the series; an observation would be a lie.
+            drop(histogram!(*name, set));
+        }
     }
     describe_gauge!("block_build_info", "Build metadata, always 1.");
     // Nobody has been asked yet.
@@ -38,7 +42,7 @@ fn describe() {
 fn histogram_buckets() -> Vec<(&'static str, &'static [f64])> {
     HISTOGRAMS
         .iter()
-        .map(|(name, _, bounds)| (*name, *bounds))
+        .map(|(name, _, _, bounds)| (*name, *bounds))
         .collect()
 }
 
@@ -111,9 +115,10 @@ const GAUGES: &[(&str, &str, Labels)] = &[
 ];
 
 #[rustfmt::skip]
-const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
-    ("swarm_p2p_ping_duration_seconds", "Round-trip time to candidate servers.", RPC_SECONDS),
-    ("swarm_dht_request_duration_seconds", "Time of an outbound DHT RPC.", RPC_SECONDS),
+const HISTOGRAMS: &[(&str, &str, Labels, &[f64])] = &[
+    ("swarm_p2p_ping_duration_seconds", "Round-trip time to candidate servers.", &[], RPC_SECONDS),
+    ("swarm_dht_request_duration_seconds", "Time of an outbound DHT RPC.",
+        &[("rpc", &["ping", "store", "find"])], RPC_SECONDS),
 ];
 
 /// Bounds for RPCs, pings and waits, seconds.

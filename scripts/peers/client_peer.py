@@ -11,6 +11,8 @@ import torch
 from petals.client.inference_session import InferenceSession
 from petals.models.llama import DistributedLlamaForCausalLM
 from petals.server.handler import TransformerConnectionHandler
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 torch.set_num_threads(1)
@@ -41,7 +43,7 @@ class ClientPeer:
         self._lock = threading.Lock()
 
     def make_model(self, folder):
-        """Writes a small random Llama: 4 blocks, grouped keys, untied head; the same one every time."""
+        """Writes a small random Llama: 4 blocks, grouped keys, untied head, a word for each id; the same one every time."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
             config = LlamaConfig(
@@ -58,6 +60,8 @@ class ClientPeer:
                 pad_token_id=0,
             )
             LlamaForCausalLM(config).save_pretrained(folder, safe_serialization=True)
+        words = WordLevel({f"w{i}": i for i in range(config.vocab_size)}, unk_token="w0")
+        Tokenizer(words).save(f"{folder}/tokenizer.json")
 
     def open(self, model, prefix, initial_peers, dtype="float32"):
         """Connects to the swarm that serves `model` under `prefix`; later requests name it by its prefix."""

@@ -4,11 +4,12 @@ import threading
 
 import loopback
 import petals
+import wire_record
 from petals.server.server import Server
 from petals.utils.convert_block import QuantType
 
-# Room for a few short test sessions.
-CACHE_TOKENS = 2048
+# Room for a few test sessions as long as the models allow.
+CACHE_TOKENS = 4096
 START_POLL_S = 0.1
 STOP_PATIENCE_S = 60
 
@@ -19,9 +20,16 @@ class ServerPeer:
     def __init__(self):
         self._server = None
         self._thread = None
+        self._record = None
 
-    def start(self, model, prefix, blocks, initial_peers, dtype="float32", update_period_s=15):
-        """Serves `blocks` ("first:end") of `model` under `prefix`; returns once the server is online."""
+    def start(self, model, prefix, blocks, initial_peers, dtype="float32", update_period_s=15, record=None):
+        """Serves `blocks` ("first:end") of `model` under `prefix`; returns once the server is online.
+
+        With `record`, the path of a file, `recorded` tells how hidden states travelled.
+        """
+        self._record = record
+        if record is not None:
+            wire_record.record_to(record)
         self._server = Server(
             initial_peers=loopback.check_addresses(initial_peers),
             dht_prefix=prefix,
@@ -54,6 +62,10 @@ class ServerPeer:
             "peer_id": self._server.dht.peer_id.to_base58(),
             "version": petals.__version__,
         }
+
+    def recorded(self):
+        """Every hidden-state tensor of every inference session so far, see wire_record.py."""
+        return wire_record.read(self._record)
 
     def close(self):
         if self._server is None:

@@ -4,6 +4,7 @@
 //! - [`home`]: a program with a home folder of its own, for tests of its command line
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
 //! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
+//! - [`span_server`]: a server of either kind
 //! - [`folders`]: the repository, and where files of a test run go
 //!
 //! A helper that fails panics: the test that called it ends with its text.
@@ -20,6 +21,7 @@ pub mod home;
 pub mod janitor;
 pub mod programs;
 pub mod python_peer;
+pub mod span_server;
 pub mod swarm_run;
 
 use std::time::Duration;
@@ -31,7 +33,8 @@ pub use home::{Home, admin_get};
 pub use janitor::Farewell;
 pub use programs::program;
 pub use python_peer::{PythonPeer, Reply, Role};
-pub use swarm_run::{Ending, Line, SwarmRun};
+pub use span_server::{Maker, SpanServer, Wanted, start_all};
+pub use swarm_run::{Ask, Ending, Line, SwarmRun};
 
 /// How long any one thing may take before a test gives up on it. Nothing here needs more than 20 s
 /// on an idle machine; two busy cores that import torch for seven processes at once do.

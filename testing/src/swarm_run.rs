@@ -1,6 +1,7 @@
 //! `swarm run … --stream --json` as a child process: one line per token, and a last one that sums up.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -16,6 +17,29 @@ use crate::programs::program;
 
 /// More lines than any run here prints: the reader never waits for the test.
 const LINES: usize = 4096;
+
+/// What is asked of `swarm run`; always greedy.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The folder of the model.
+    pub model: PathBuf,
+    /// Its DHT prefix.
+    pub prefix: String,
+    /// Where to join.
+    pub bootstrap: String,
+    /// Ids.
+    pub prompt: Vec<u32>,
+    /// New tokens.
+    pub max_tokens: usize,
+    /// Whether to go on after the token that ends an answer.
+    pub past_the_end: bool,
+    /// As the flag spells it.
+    pub codec: &'static str,
+    /// Whether servers may push to each other.
+    pub push: bool,
+    /// Peers in the order of their blocks; none leaves the choice to the router.
+    pub route: Vec<String>,
+}
 
 /// A running generation.
 #[derive(Debug)]
@@ -48,6 +72,29 @@ pub struct Ending {
 }
 
 impl SwarmRun {
+    /// Starts a generation.
+    pub fn ask(name: &str, ask: &Ask) -> Self {
+        let ids: Vec<String> = ask.prompt.iter().map(u32::to_string).collect();
+        let (ids, tokens) = (ids.join(","), ask.max_tokens.to_string());
+        let model = ask.model.to_str().expect("a path of this test");
+        let route = ask.route.join(",");
+        let mut arguments = vec![model, "--dht-prefix", &ask.prefix];
+        arguments.extend(["--initial-peers", &ask.bootstrap]);
+        arguments.extend(["--prompt-ids", &ids, "--max-tokens", &tokens]);
+        arguments.extend(["--temperature", "0"]);
+        arguments.extend(["--activation-codec", ask.codec]);
+        if ask.past_the_end {
+            arguments.push("--ignore-eos");
+        }
+        if !ask.push {
+            arguments.push("--no-push");
+        }
+        if !ask.route.is_empty() {
+            arguments.extend(["--route", &route]);
+        }
+        Self::spawn(name, &arguments)
+    }
+
     /// Starts `swarm run` with `arguments`, `--stream` and `--json`, in a home of its own.
     pub fn spawn(name: &str, arguments: &[&str]) -> Self {
         let home = temporary("home");
@@ -97,12 +144,19 @@ impl SwarmRun {
         true
     }
 
-    /// Tokens that the test has read so far.
-    pub fn tokens_seen(&self) -> usize {
-        self.seen.len()
+    /// The last line, which sums up, if it has been printed; a run may stay for a while after it.
+    pub fn summary(&mut self) -> Option<&Value> {
+        self.seen.extend(self.lines.try_iter());
+        let last = &self.seen.last()?.value;
+        last.get("route").map(|_| last)
     }
 
-    /// SIGINT or another signal by its name is the business of tests of the command line; this one kills.
+    /// Everything on standard error so far.
+    pub fn log(&self) -> String {
+        self.child.log()
+    }
+
+    /// Ends it at once.
     pub fn kill(&self) {
         self.child.kill();
     }

@@ -40,7 +40,16 @@ pub(crate) async fn run(flags: RunFlags, stop: CancellationToken) -> Result<(), 
     let port = metrics_port::start(flags.output.metrics_listen).await?;
     let ready = unless_stopped(&stop, prepare(&flags, peers)).await?;
     let swarm = ready.swarm.clone();
+    // What it shows in the metrics goes with its last handle.
+    let view = swarm.view(&ready.dht_prefix, ready.local.config.num_blocks);
     let ended = answer(&flags, question, ready, &stop).await;
+    if let (Some(linger), Ok(())) = (flags.output.metrics_linger, &ended) {
+        tokio::select! {
+            () = tokio::time::sleep(linger) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    drop(view);
     swarm.shutdown().await;
     if let Some(port) = port {
         port.stop().await;

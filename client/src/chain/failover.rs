@@ -14,8 +14,8 @@ use crate::session_error::SessionError;
 use block_protocol::Compression;
 
 impl Chain {
-    /// Notes that the server of a segment failed. The server's other segments are lost with it, unless it lives and only
-    /// this session of it ended.
+    /// Notes that the server of a segment failed. The server's other segments are lost with it, unless it lives and
+    /// only this session of it ended.
     pub(super) fn lose(&mut self, index: usize, error: &HopError) {
         let Some(segment) = self.segments.get_mut(index) else {
             return;
@@ -27,7 +27,8 @@ impl Chain {
         }
         note_failure(&self.context, peer, error);
         segment.lose();
-        if error.blame() == Blame::Server {
+        // What refuses one session lives.
+        if error.blame() == Blame::Server && !matches!(error, HopError::Refused(_)) {
             let others = self.segments.iter_mut();
             for other in others.filter(|other| other.plan().peer == peer) {
                 other.lose();

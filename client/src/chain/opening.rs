@@ -82,9 +82,6 @@ async fn open_one(
         schemas(context, plan).await
     })?;
     let answer = check_answer(answer, &shape)?;
-    context
-        .view
-        .record_step(plan.peer, plan.blocks.len(), 0, since.elapsed());
     Ok(LiveHop {
         hop,
         terms: terms(plan, answer.dtype, reply, schemas.as_ref()),

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use super::opening::Failed;
 use crate::error::{Blame, HopError};
-use crate::metrics::{self, HopFailure, RouteFor};
+use crate::metrics::{self, HopFailure};
 use crate::model_view::PlannedHop;
 use crate::router::{RouteError, RouteRequest};
 use crate::session_error::Tried;
@@ -27,7 +27,7 @@ pub(super) struct Tries {
     pause: Duration,
     avoid: Vec<PeerId>,
     tried: Vec<Tried>,
-    /// Servers that blamed the request.
+    /// Servers that will not take the request later either.
     rejections: Vec<Failed>,
 }
 
@@ -79,11 +79,8 @@ impl Tries {
             avoid: self.avoid.clone(),
             ..request
         };
-        let began = Instant::now();
-        let remaining = self.deadline.saturating_duration_since(began);
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
         let route = context.view.route_soon(&request, remaining).await;
-        let hops = route.as_ref().ok().map(Vec::len);
-        metrics::record_route(RouteFor::MinLatency, hops, began.elapsed());
         let route = route.map_err(Stop::NoRoute)?;
         let planned = |peer: &PeerId| route.iter().any(|hop| hop.peer == *peer);
         if let Some((peer, error)) = self.rejections.iter().find(|(peer, _)| planned(peer)) {
@@ -110,7 +107,7 @@ impl Tries {
         if !self.avoid.contains(&peer) {
             self.avoid.push(peer);
         }
-        if error.blame() == Blame::Caller {
+        if matches!(error.blame(), Blame::Caller | Blame::Misfit) {
             self.rejections.push((peer, error));
         }
     }

@@ -86,9 +86,13 @@ impl ViewSeries {
     }
 
     fn show_versions(&mut self, found: &BTreeMap<String, usize>) {
+        static EXPORTED: Mutex<VersionLabels> = Mutex::new(VersionLabels(BTreeSet::new()));
         let mut shown: BTreeMap<String, usize> = BTreeMap::new();
-        for (version, servers) in found {
-            *shown.entry(version_label(version)).or_default() += servers;
+        {
+            let mut exported = EXPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+            for (version, servers) in found {
+                *shown.entry(exported.label(version)).or_default() += servers;
+            }
         }
         let labels: BTreeSet<&String> = self.versions.keys().chain(shown.keys()).collect();
         for label in labels {
@@ -108,15 +112,39 @@ impl Drop for ViewSeries {
     }
 }
 
-/// The text to export for an announced version.
-fn version_label(version: &str) -> String {
-    static EXPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-_".contains(&byte);
-    let is_fit = (1..=MAX_VERSION_LENGTH).contains(&version.len()) && version.bytes().all(is_plain);
-    let mut exported = EXPORTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if is_fit && (exported.contains(version) || exported.len() < MAX_VERSIONS) {
-        exported.insert(version.to_owned());
-        return version.to_owned();
+/// The version texts that this process exports.
+#[derive(Debug, Default)]
+struct VersionLabels(BTreeSet<String>);
+
+impl VersionLabels {
+    /// The text to export for an announced version.
+    fn label(&mut self, version: &str) -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-_".contains(&byte);
+        let is_fit =
+            (1..=MAX_VERSION_LENGTH).contains(&version.len()) && version.bytes().all(is_plain);
+        if is_fit && (self.0.contains(version) || self.0.len() < MAX_VERSIONS) {
+            self.0.insert(version.to_owned());
+            return version.to_owned();
+        }
+        OTHER_VERSIONS.to_owned()
     }
-    OTHER_VERSIONS.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_grow_the_set_of_versions() {
+        let mut labels = VersionLabels::default();
+        for unfit in ["", "quote\" and\nnewline", "x".repeat(33).as_str()] {
+            assert_eq!(labels.label(unfit), OTHER_VERSIONS);
+        }
+        let shown: BTreeSet<String> = (0..1000)
+            .map(|number| labels.label(&format!("9.{number}")))
+            .collect();
+        assert_eq!(shown.len(), MAX_VERSIONS + 1);
+        assert_eq!(labels.label("9.0"), "9.0");
+        assert_eq!(labels.label("9.999"), OTHER_VERSIONS);
+    }
 }

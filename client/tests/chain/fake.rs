@@ -172,6 +172,10 @@ impl Fake {
         self.shared.stopped.send_replace(true);
     }
 
+    pub(crate) fn is_petals(&self) -> bool {
+        self.shared.kind.codecs.is_empty()
+    }
+
     pub(crate) fn record(&self) -> ServerRecord {
         let kind = &self.shared.kind;
         let codecs = kind.codecs.iter().map(|codec| codec.name().to_owned());

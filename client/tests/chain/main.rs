@@ -7,5 +7,9 @@
 
 mod basic;
 mod fake;
+mod faults;
+mod model;
+mod random;
+mod rollback;
 mod swarm;
 mod toy;

@@ -6,6 +6,7 @@ use block_network::{Node, NodeConfig, NodeTask};
 use std::ops::Range;
 
 use crate::fake::{Fake, Kind, PREFIX};
+use crate::model::Model;
 use crate::toy::{HIDDEN, Toy, numbers};
 
 pub(crate) struct TestSwarm {
@@ -107,4 +108,19 @@ pub(crate) fn expected(blocks: usize, batch: usize, prompt: usize, decode: usize
             toy.step(&numbers(step as u64, batch * tokens * HIDDEN))
         })
         .collect()
+}
+
+/// A step of `prompt` tokens, then `decode` single ones, each output compared with the model's.
+pub(crate) async fn check_outputs(
+    chain: &mut Chain,
+    model: &mut Model,
+    prompt: usize,
+    decode: usize,
+) {
+    for step in 0..=decode {
+        let tokens = if step == 0 { prompt } else { 1 };
+        let input = numbers((chain.position() + 1000) as u64, tokens * HIDDEN);
+        let output = chain.step(&input, None).await.unwrap();
+        assert_eq!(output, model.step(&input), "step {step}");
+    }
 }

@@ -131,8 +131,12 @@ impl StageClock {
         self.serialize = self.lap();
     }
 
-    /// Counts the step.
+    /// Counts the step. One without tokens, which opens a session or rolls it back, has no stages worth a mean.
     pub(super) fn finish(self, tokens: usize) {
+        metrics::record_last_step(block_network::unix_time());
+        if tokens == 0 {
+            return;
+        }
         for (stage, took) in [
             (Stage::Deserialize, self.deserialize),
             (Stage::Queue, self.queue),
@@ -142,6 +146,5 @@ impl StageClock {
             metrics::record_stage(self.phase, stage, took);
         }
         metrics::record_tokens(self.phase, tokens);
-        metrics::record_last_step(block_network::unix_time());
     }
 }

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use crate::tree::{repository, text};
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/wire.md",
     "docs/decisions/README.md",
+    "docs/operations/README.md",
+    "docs/operations/alerts.md",
     "benches/README.md",
 ];
 

@@ -194,6 +194,10 @@ pub(crate) struct OutputFlags {
         hide_short_help = true
     )]
     pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// Stay this long after the answer, in seconds, so that the last metrics are read [default: do not stay]
+    #[arg(long, env = "SWARM_METRICS_LINGER", value_name = "S", value_parser = parse_seconds, requires = "metrics_listen", hide_short_help = true)]
+    pub(crate) metrics_linger: Option<Duration>,
 }
 
 impl AnswerFlags {

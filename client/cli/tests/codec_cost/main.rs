@@ -17,6 +17,10 @@
     clippy::panic,
     reason = "a failed step of a test ends the test; the lint's exemption does not reach helpers of integration tests"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures are for whoever runs the test with --nocapture"
+)]
 
 mod chain;
 mod distance;
