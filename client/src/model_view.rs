@@ -28,8 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::HopError;
-use crate::metrics::{self, RouteFor};
-use crate::router::{RouteError, RouteMode, RouteRequest};
+use crate::router::{RouteError, RouteRequest};
 use crate::server_facts::ServerFacts;
 use crate::speed::{StepEstimate, StepSize};
 use crate::swarm_view::Records;
@@ -183,18 +182,11 @@ impl ModelView {
     /// # Errors
     /// [`RouteError`].
     pub fn route(&self, request: &RouteRequest) -> Result<Vec<PlannedHop>, RouteError> {
-        let began = Instant::now();
-        let planned = self.0.shared.state().route(request, began.into_std());
-        let purpose = match request.mode {
-            RouteMode::MinLatency => RouteFor::MinLatency,
-            RouteMode::MaxThroughput => RouteFor::MaxThroughput,
-        };
-        let hops = planned.as_ref().ok().map(|route| route.hops.len());
-        metrics::record_route(purpose, hops, began.elapsed());
-        if planned.as_ref().is_ok_and(|route| !route.is_makeshift) {
-            return planned.map(|route| route.hops);
+        let now = Instant::now().into_std();
+        let planned = self.0.shared.state().route(request, now);
+        if !planned.as_ref().is_ok_and(|route| !route.is_makeshift) {
+            self.refresh_soon();
         }
-        self.0.shared.wanted.notify_one();
         planned.map(|route| route.hops)
     }
 

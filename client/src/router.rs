@@ -16,6 +16,8 @@ mod pinned;
 mod throughput;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

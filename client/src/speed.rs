@@ -106,7 +106,8 @@ fn is_fresh(track: &Track, now: Instant) -> bool {
 
 impl Speed {
     /// Notes a step that was answered after `took`, by a server whose round trip is `round_trip`. Steps without tokens
-    /// or blocks say nothing.
+    /// or blocks say nothing, nor do those quicker than a round trip: another server handed them on, closer to this one
+    /// than we are.
     pub fn record(
         &mut self,
         size: StepSize,
@@ -117,7 +118,9 @@ impl Speed {
         if size.tokens == 0 || size.blocks == 0 {
             return;
         }
-        let work = took.saturating_sub(round_trip.unwrap_or_default());
+        let Some(work) = took.checked_sub(round_trip.unwrap_or_default()) else {
+            return;
+        };
         let per_block = work.as_secs_f64() / size.blocks as f64;
         if size.tokens == 1 {
             add(&mut self.decode, per_block, now);
@@ -292,6 +295,7 @@ mod tests {
         let now = Instant::now();
         let mut speed = Speed::default();
         speed.record(StepSize { tokens: 0, ..ONE }, ms(20), None, now);
+        speed.record(ONE, ms(20), Some(ms(21)), now);
         assert!(speed.is_forgotten(now));
         speed.record(ONE, ms(20), None, now);
         assert!(!speed.is_forgotten(now) && speed.is_forgotten(now + LIFE));

@@ -23,25 +23,25 @@ pub(super) fn server(peer: PeerId, blocks: Range<usize>) -> Candidate {
     }
 }
 
-fn peers<const N: usize>() -> [PeerId; N] {
+pub(super) fn peers<const N: usize>() -> [PeerId; N] {
     std::array::from_fn(|_| PeerId::random())
 }
 
-fn fast(peer: PeerId, blocks: Range<usize>, rate: f64) -> Candidate {
+pub(super) fn fast(peer: PeerId, blocks: Range<usize>, rate: f64) -> Candidate {
     Candidate {
         pace: Pace::Announced(Some(rate)),
         ..server(peer, blocks)
     }
 }
 
-fn at(round_trip: f64, candidate: Candidate) -> Candidate {
+pub(super) fn at(round_trip: f64, candidate: Candidate) -> Candidate {
     Candidate {
         round_trip: Some(round_trip),
         ..candidate
     }
 }
 
-fn knows(next: PeerId, round_trip: f64, candidate: Candidate) -> Candidate {
+pub(super) fn knows(next: PeerId, round_trip: f64, candidate: Candidate) -> Candidate {
     Candidate {
         next_round_trips: Arc::new(HashMap::from([(next, round_trip)])),
         ..candidate
@@ -49,7 +49,10 @@ fn knows(next: PeerId, round_trip: f64, candidate: Candidate) -> Candidate {
 }
 
 /// Places in the list, and blocks; and the expected seconds of a step.
-fn quickest(request: &RouteRequest, candidates: &[Candidate]) -> (Vec<(usize, Range<usize>)>, f64) {
+pub(super) fn quickest(
+    request: &RouteRequest,
+    candidates: &[Candidate],
+) -> (Vec<(usize, Range<usize>)>, f64) {
     let entrants = admit(request, candidates).unwrap();
     let (stops, seconds) = latency::route(request, candidates, &entrants).unwrap();
     let stops = stops.into_iter();
@@ -68,90 +71,12 @@ fn planned(
     Ok(stops.map(|stop| (stop.candidate, stop.blocks)).collect())
 }
 
-fn assert_seconds(got: f64, expected: f64) {
+pub(super) fn assert_seconds(got: f64, expected: f64) {
     assert!((got - expected).abs() < 1e-6, "{got} != {expected}");
 }
 
-fn whole() -> RouteRequest {
+pub(super) fn whole() -> RouteRequest {
     RouteRequest::new(0..8, 100)
-}
-
-/// The golden vectors of Petals, from its own code run with the network stubbed out.
-#[test]
-fn golden_one_server_of_which_nothing_is_known() {
-    let [a] = peers();
-    let (stops, seconds) = quickest(&whole(), &[server(a, 0..8)]);
-    assert_eq!(stops, [(0, 0..8)]);
-    assert_seconds(seconds, 0.344_667);
-}
-
-#[test]
-fn golden_two_servers_with_known_pings() {
-    let [a, b] = peers();
-    let candidates = [
-        knows(b, 0.010, at(0.020, fast(a, 0..4, 400.0))),
-        at(0.040, fast(b, 4..8, 400.0)),
-    ];
-    let (stops, seconds) = quickest(&whole(), &candidates);
-    assert_eq!(stops, [(0, 0..4), (1, 4..8)]);
-    assert_seconds(seconds, 0.091);
-}
-
-#[test]
-fn golden_two_fast_hops_beat_one_slow_one() {
-    let [a, b, c] = peers();
-    let candidates = [
-        knows(b, 0.005, at(0.020, fast(a, 0..4, 1000.0))),
-        at(0.020, fast(b, 4..8, 1000.0)),
-        at(0.020, fast(c, 0..8, 100.0)),
-    ];
-    let (stops, seconds) = quickest(&whole(), &candidates);
-    assert_eq!(stops, [(0, 0..4), (1, 4..8)]);
-    assert_seconds(seconds, 0.0665);
-}
-
-#[test]
-fn golden_a_full_cache_loses_to_a_slow_server() {
-    let [c, d] = peers();
-    let short = Candidate {
-        cache_tokens_left: Some(2 * 100 * 8 - 1),
-        ..at(0.020, fast(c, 0..8, 1000.0))
-    };
-    let mut candidates = [short, at(0.020, fast(d, 0..8, 100.0))];
-    let (stops, seconds) = quickest(&whole(), &candidates);
-    assert_eq!(stops, [(1, 0..8)]);
-    assert_seconds(seconds, 0.118);
-    candidates[0].cache_tokens_left = Some(2 * 100 * 8);
-    assert_eq!(quickest(&whole(), &candidates).0, [(0, 0..8)]);
-    let two_sequences = RouteRequest {
-        batch: 2,
-        ..whole()
-    };
-    assert_eq!(quickest(&two_sequences, &candidates).0, [(1, 0..8)]);
-}
-
-#[test]
-fn golden_a_silent_server_loses_to_an_unknown_one() {
-    let [a, b] = peers();
-    let candidates = [
-        at(f64::INFINITY, fast(a, 0..8, 1000.0)),
-        fast(b, 0..8, 1000.0),
-    ];
-    let (stops, seconds) = quickest(&whole(), &candidates);
-    assert_eq!(stops, [(1, 0..8)]);
-    assert_seconds(seconds, 0.326);
-}
-
-#[test]
-fn golden_a_server_is_left_at_its_end_and_entered_anywhere() {
-    let [a, b] = peers();
-    let candidates = [
-        knows(b, 0.010, at(0.020, fast(a, 0..6, 300.0))),
-        at(0.020, fast(b, 4..8, 3000.0)),
-    ];
-    let (stops, seconds) = quickest(&whole(), &candidates);
-    assert_eq!(stops, [(0, 0..6), (1, 6..8)]);
-    assert_seconds(seconds, 0.081_667);
 }
 
 #[test]
