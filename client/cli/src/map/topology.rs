@@ -194,3 +194,6 @@ fn runs(blocks: &[usize]) -> Vec<String> {
         .filter_map(|run| Some(format!("{}:{}", run.first()?, run.last()? + 1)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
