@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use block_testing::{Home, fable};
+use block_testing::{Home, RefusingHub, fable};
 
 #[test]
 fn wrong_command_lines_end_with_2() {
@@ -176,4 +176,42 @@ fn an_identity_that_is_no_key_ends_with_65() {
         "key",
     ])
     .fails_with(65, &["private key", "hint:"]);
+}
+
+#[test]
+fn a_hub_that_refuses_is_told_apart() {
+    let home = Home::new("block-server");
+    let gated = RefusingHub::start("401 Unauthorized", "GatedRepo");
+    home.output_with_hub(&gated, ["org/gated", "--blocks", "1"])
+        .fails_with(
+            77,
+            &[
+                "https://huggingface.co/org/gated",
+                "--token-file",
+                "HF_TOKEN",
+            ],
+        );
+    let empty = RefusingHub::start("404 Not Found", "RepoNotFound");
+    home.output_with_hub(&empty, ["org/absent", "--blocks", "1"])
+        .fails_with(66, &["org/absent", "hint: check the name"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_ends_with_77_or_71() {
+    let home = Home::new("block-server");
+    fs::write(home.path().join("file"), "no folder").unwrap();
+    let line = [fable(), "--admin-listen off --identity file/key".into()];
+    let words = line
+        .iter()
+        .flat_map(|part| part.to_str().unwrap().split(' '));
+    let finished = home.output(words);
+    assert!(
+        matches!(finished.code, Some(71 | 77)),
+        "{}",
+        finished.stderr
+    );
+    finished.fails_with(
+        finished.code.unwrap(),
+        &["identity file file/key", "hint: --identity FILE"],
+    );
 }

@@ -184,3 +184,27 @@ fn a_measurement_alone_joins_no_swarm() {
         output.stderr
     );
 }
+
+#[test]
+fn a_second_ctrl_c_stops_at_once() {
+    let home = Home::new("block-server");
+    let server = home.serve(&[]);
+    let silent = home.serve(&[
+        "--initial-peers",
+        &server.address,
+        "--identity",
+        "second.key",
+    ]);
+    // Saying goodbye to the swarm now takes until a call times out.
+    silent.signal("STOP");
+    server.signal("INT");
+    while admin_get(&server.admin_address, "/status")
+        .1
+        .contains("online")
+    {}
+    server.signal("INT");
+    let end = server.wait();
+    assert_eq!(end.code, Some(130), "{}", end.stderr);
+    assert!(end.stderr.contains("second Ctrl-C"), "{}", end.stderr);
+    silent.signal("CONT");
+}

@@ -55,6 +55,19 @@ impl Home {
         command
     }
 
+    /// Runs to the end, asking `hub` for what is not in the empty cache.
+    pub fn output_with_hub<'a>(
+        &self,
+        hub: &crate::RefusingHub,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Finished {
+        let mut command = self.command(args);
+        command
+            .env_remove("HF_HUB_OFFLINE")
+            .env("HF_ENDPOINT", &hub.endpoint);
+        Finished::of(command)
+    }
+
     /// Runs to the end.
     pub fn output<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Finished {
         Finished::of(self.command(args))

@@ -5,6 +5,7 @@
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
 //! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
 //! - [`span_server`]: a server of either kind
+//! - [`refusing_hub`]: a hub that has nothing for anybody
 //! - [`folders`]: the repository, and where files of a test run go
 //!
 //! A helper that fails panics: the test that called it ends with its text.
@@ -21,6 +22,7 @@ pub mod home;
 pub mod janitor;
 pub mod programs;
 pub mod python_peer;
+pub mod refusing_hub;
 pub mod span_server;
 pub mod swarm_run;
 
@@ -33,6 +35,7 @@ pub use home::{Home, admin_get};
 pub use janitor::Farewell;
 pub use programs::program;
 pub use python_peer::{PythonPeer, Reply, Role};
+pub use refusing_hub::RefusingHub;
 pub use span_server::{Maker, SpanServer, Wanted, start_all};
 pub use swarm_run::{Ask, Ending, Line, SwarmRun};
 

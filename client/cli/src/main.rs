@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 use block_program::{Exit, Failure, LogOptions, file_limit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::cli::{Cli, Task};
 use crate::ending::Ending;
@@ -63,9 +64,14 @@ fn start() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
         }
     };
+    let level = match cli.task {
+        // It kills a server itself; warnings of that would stand between the words of the story.
+        Task::Demo(_) if cli.log.log_level == Level::WARN => Level::ERROR,
+        _ => cli.log.log_level,
+    };
     logging::install(LogOptions::new(
         OUR_CRATES,
-        cli.log.log_level,
+        level,
         cli.log.verbose,
         false,
         cli.log.log_format,

@@ -19,7 +19,7 @@ use crate::progress::Waiting;
 use crate::{membership, output};
 
 pub(crate) use contact::{Contact, ping};
-pub(crate) use table::{plain, text};
+pub(crate) use table::{lines, plain, text};
 pub(crate) use topology::{ModelState, ModelTopology};
 
 /// Prints the map.

@@ -120,7 +120,7 @@ fn text(list: &ModelList) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    format!("{table}\n")
+    map::lines(&table)
 }
 
 /// Models looked up at the same time.

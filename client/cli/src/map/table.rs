@@ -12,7 +12,7 @@ use super::topology::{ModelTopology, ServerRow};
 /// The whole text, with a line break at its end.
 pub(crate) fn text(model: &ModelTopology) -> String {
     let mut text = format!(
-        "{}  {}  {} of {} blocks covered, {}, weakest block {} tok/s\n",
+        "{}  {}  {} of {} blocks covered, {}{}\n",
         plain(&model.id),
         model.state.in_words(),
         model.covered,
@@ -21,12 +21,11 @@ pub(crate) fn text(model: &ModelTopology) -> String {
             1 => "1 server".to_owned(),
             count => format!("{count} servers"),
         },
-        rate(model.bottleneck.inference),
+        weakest(model),
     );
     if !model.servers.is_empty() {
         text.push_str(&coverage(model));
-        text.push_str(&servers(model).to_string());
-        text.push('\n');
+        text.push_str(&lines(&servers(model)));
     }
     for missing in &model.missing {
         let name = plain(&model.id);
@@ -44,6 +43,22 @@ pub(crate) fn plain(text: &str) -> String {
         .filter(|c| !c.is_control())
         .take(MAX_NAME_CHARS)
         .collect()
+}
+
+/// The lines of a table, without the blanks that fill them up.
+pub(crate) fn lines(table: &Table) -> String {
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
+}
+
+/// What the weakest block can do, if its servers announce it.
+fn weakest(model: &ModelTopology) -> String {
+    match model.bottleneck.inference {
+        known if known > 0.0 => format!(", weakest block {} tok/s", rate(known)),
+        _ => String::new(),
+    }
 }
 
 /// How many servers each block has: `9` stands for nine and more.

@@ -181,7 +181,8 @@ fn weakest(
     (0..num_blocks)
         .map(|block| {
             let offering = servers.iter().filter(|server| server.offers(block));
-            offering.filter_map(&rate).sum::<f64>()
+            // Not `sum`: that of nothing is minus zero.
+            offering.filter_map(&rate).fold(0.0, |sum, rate| sum + rate)
         })
         .min_by(f64::total_cmp)
         .unwrap_or_default()
@@ -194,3 +195,6 @@ fn runs(blocks: &[usize]) -> Vec<String> {
         .filter_map(|run| Some(format!("{}:{}", run.first()?, run.last()? + 1)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use block_testing::{Home, fable};
+use block_testing::{Home, RefusingHub, fable};
 
 const PEER: &str = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -146,4 +146,22 @@ fn a_token_file_that_is_missing_ends_with_66() {
     let line = ["run", "org/m", "hello", "--initial-peers", PEER];
     home.output([&line[..], &["--token-file", "absent"]].concat())
         .fails_with(66, &["--token-file", "absent"]);
+}
+
+#[test]
+fn a_hub_that_refuses_is_told_apart() {
+    let home = home();
+    let run = ["run", "org/model", "hello", "--initial-peers", PEER];
+    let gated = RefusingHub::start("401 Unauthorized", "GatedRepo");
+    home.output_with_hub(&gated, run).fails_with(
+        77,
+        &[
+            "https://huggingface.co/org/model",
+            "--token-file",
+            "HF_TOKEN",
+        ],
+    );
+    let empty = RefusingHub::start("404 Not Found", "RepoNotFound");
+    home.output_with_hub(&empty, run)
+        .fails_with(66, &["org/model", "hint: check the name"]);
 }
