@@ -1,4 +1,4 @@
-//! `chain`: tokens a second of a model in one process against the same model cut over 2 and 4 servers.
+//! `chain`: tokens a second of a model in one process against the same model cut over 1, 2 and 4 servers.
 //!
 //! Everything has one compute thread, as in the chain only one server computes at a time anyway. Servers are processes of
 //! their own on loopback; embeddings and head are left out on both sides, so that nothing hides the chain's cost.
@@ -20,12 +20,12 @@ use local::Local;
 const BENCH: &str = "chain";
 
 /// Half of the original's 16: fewer blocks make the chain's share larger, not smaller, and 16 in float32 would take 12 GB
-/// for the three copies.
+/// for all copies.
 const BLOCKS: usize = 8;
 const QUICK_BLOCKS: usize = 4;
 
-/// Servers of the chains.
-const LENGTHS: [usize; 2] = [2, 4];
+/// Servers of the chains. One is no chain: it shows what a server process costs without a second hop.
+const LENGTHS: [usize; 3] = [1, 2, 4];
 
 /// Tokens in the cache when a round begins, and those of one round.
 const PAST: usize = 128;
@@ -42,6 +42,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let blocks = if quick { QUICK_BLOCKS } else { BLOCKS };
     let model = models::one_billion(blocks)?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let _inside = runtime.enter();
     let mut servers: Vec<BlockServer> = Vec::new();
     for length in LENGTHS {
         let share = blocks / length;

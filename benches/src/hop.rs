@@ -33,6 +33,9 @@ const MAX_LENGTH: usize = 512;
 /// Width of an 8B model.
 const WIDE: usize = 4096;
 
+/// What a step has beside its tensor on the wire.
+const METADATA_BYTES: usize = 160;
+
 /// Goals: the overhead's median and 95th percentile as multiples of the echo's median.
 const MEDIAN_GOAL: Goal = Goal::AtMost(2.5);
 const P95_GOAL: Goal = Goal::AtMost(4.0);
@@ -84,36 +87,23 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
     let values = models::hidden_states(1, description.hidden);
     let shape = [1, 1, description.hidden];
     let input = encode_f32(&values, &shape, DType::F32, kind.codec)?;
-    let mut steps = Steps {
-        endpoints: &endpoints,
-        hop: None,
-        input: &input,
-        codec: kind.codec,
-        last,
-    };
-    let mut echo = endpoints.open_echo()?;
-    let body = Bytes::from(vec![0; steps.request_bytes()?]);
-    let mut overheads = Vec::new();
-    let mut echoes = Vec::new();
+    let mut echo = Some(endpoints.open_echo()?);
     let rounds = Rounds::measure(
         &format!("{BENCH}, {}", kind.name),
         Effort::new(15, quick, 10),
         vec![Subject::new(|| {
-            overheads.clear();
-            echoes.clear();
-            steps.reopen()?;
-            for _ in 0..STEPS {
-                overheads.push(steps.overhead()?);
-                echoes.push(endpoints.block_on(echo_once(&mut echo, &body))?);
-            }
-            Ok(vec![
-                percentile(&mut overheads, 0.5),
-                percentile(&mut overheads, 0.95),
-                percentile(&mut echoes, 0.5),
-            ])
+            // A new session, so that no round has a longer cache than another.
+            let turns = Turns {
+                hop: endpoints.open_hop(MAX_LENGTH, kind.codec)?,
+                echo: echo.take().context("the echo is back after each round")?,
+                input: input.clone(),
+                last: last.clone(),
+            };
+            let (turns, figures) = endpoints.run(turns.take())??;
+            echo = Some(turns.echo);
+            Ok(figures)
         })],
     )?;
-    drop(steps);
     drop(echo);
     endpoints.close();
     let goal = |figure: Figure, goal| {
@@ -139,47 +129,48 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
     ])
 }
 
-/// A session that is stepped again and again.
-struct Steps<'a> {
-    endpoints: &'a Endpoints,
-    hop: Option<Hop>,
-    input: &'a WireTensor,
-    codec: Compression,
+/// Steps and echoes by turns.
+struct Turns {
+    hop: Hop,
+    echo: ClientStream,
+    input: WireTensor,
     last: LastStep,
 }
 
-impl Steps<'_> {
-    /// Starts a new session, so that no round has a longer cache than another.
-    fn reopen(&mut self) -> Result<()> {
-        self.hop = None;
-        let mut hop = self.endpoints.open_hop(MAX_LENGTH, self.codec)?;
-        let first = HopStep::new(self.input.clone());
-        self.endpoints.block_on(hop.step(first))?;
-        self.hop = Some(hop);
-        Ok(())
+impl Turns {
+    /// [`STEPS`] of each; gives the overhead's median and 95th percentile and the echo's median, in seconds.
+    async fn take(mut self) -> Result<(Self, Vec<f64>)> {
+        let body = Bytes::from(vec![0; self.input.buffer.len() + METADATA_BYTES]);
+        let mut overheads = Vec::with_capacity(STEPS);
+        let mut echoes = Vec::with_capacity(STEPS);
+        // The first one opens the session.
+        self.overhead().await?;
+        for _ in 0..STEPS {
+            overheads.push(self.overhead().await?);
+            echoes.push(self.echo(&body).await?);
+        }
+        let figures = vec![
+            percentile(&mut overheads, 0.5),
+            percentile(&mut overheads, 0.95),
+            percentile(&mut echoes, 0.5),
+        ];
+        Ok((self, figures))
     }
 
     /// Seconds of one step at the client, less those that the span computed.
-    fn overhead(&mut self) -> Result<f64> {
-        let hop = self.hop.as_mut().context("no session is open")?;
+    async fn overhead(&mut self) -> Result<f64> {
         let step = HopStep::new(self.input.clone());
         let started = Instant::now();
-        self.endpoints.block_on(hop.step(step))?;
+        self.hop.step(step).await?;
         Ok(started.elapsed().as_secs_f64() - self.last.seconds())
     }
 
-    /// Bytes of a step on the wire: the tensor and what a step has besides.
-    fn request_bytes(&self) -> Result<usize> {
-        const METADATA_BYTES: usize = 160;
-        Ok(self.input.buffer.len() + METADATA_BYTES)
+    /// Seconds of one echo.
+    async fn echo(&mut self, body: &Bytes) -> Result<f64> {
+        let started = Instant::now();
+        self.echo.send(body.clone()).await?;
+        let answer = self.echo.recv_within(PATIENCE).await?;
+        answer.context("the echo ended")?;
+        Ok(started.elapsed().as_secs_f64())
     }
-}
-
-/// Seconds of one echo.
-async fn echo_once(stream: &mut ClientStream, body: &Bytes) -> Result<f64> {
-    let started = Instant::now();
-    stream.send(body.clone()).await?;
-    let answer = stream.recv_within(PATIENCE).await?;
-    answer.context("the echo ended")?;
-    Ok(started.elapsed().as_secs_f64())
 }

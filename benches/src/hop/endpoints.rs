@@ -66,9 +66,12 @@ impl Endpoints {
         })
     }
 
-    /// Runs `work` on the client's runtime.
-    pub(super) fn block_on<F: Future>(&self, work: F) -> F::Output {
-        self.client.block_on(work)
+    /// Runs `work` as a task of the client, as programs do: the thread that waits here would be one more to wake.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        Ok(self.client.block_on(self.client.spawn(work))?)
     }
 
     /// A session whose answers are packed by `codec`.
@@ -82,11 +85,13 @@ impl Endpoints {
         opening.step_timeout = PATIENCE;
         opening.alloc_timeout = PATIENCE;
         let hop = Hop::open(&self.node, self.peer, opening, PATIENCE);
-        Ok(self.block_on(hop)?)
+        Ok(self.client.block_on(hop)?)
     }
 
     pub(super) fn open_echo(&self) -> Result<ClientStream> {
-        Ok(self.block_on(self.node.open(self.peer, ECHO, PATIENCE))?)
+        Ok(self
+            .client
+            .block_on(self.node.open(self.peer, ECHO, PATIENCE))?)
     }
 
     /// Ends both sides.
