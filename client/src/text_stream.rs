@@ -47,7 +47,7 @@ impl TextStream {
         let new = self.pending_text()?;
         if !new.ends_with(REPLACEMENT) {
             let context = std::mem::take(&mut self.pending);
-            self.move_to(context)?;
+            self.move_past(context)?;
             return Ok(new);
         }
         if self.pending.len() > MAX_HALF_TOKENS {
@@ -98,7 +98,9 @@ impl TextStream {
                 continue;
             };
             let tail = self.codec.decode(tail)?;
-            let is_between = text.len() == head.len() + tail.len()
+            // Tokens without text at the end (special ones) would say nothing of the place before them.
+            let is_between = !tail.is_empty()
+                && text.len() == head.len() + tail.len()
                 && text.starts_with(head)
                 && text.ends_with(&tail);
             if is_between {
