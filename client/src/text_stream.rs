@@ -27,15 +27,25 @@ impl TextStream {
     /// # Errors
     /// [`TextError`].
     pub fn after(codec: TextCodec, before: &[u32]) -> Result<Self, TextError> {
-        let context = before[before.len().saturating_sub(CONTEXT_TOKENS)..].to_vec();
         let mut stream = Self {
             codec,
             context: Vec::new(),
             context_text: String::new(),
             pending: Vec::new(),
         };
-        stream.move_to(context)?;
-        Ok(stream)
+        let mut tokens = CONTEXT_TOKENS;
+        loop {
+            let context = &before[before.len().saturating_sub(tokens)..];
+            stream.move_past(context.to_vec())?;
+            let whole = stream.context_text.trim_end_matches(REPLACEMENT).len();
+            let is_all = context.len() == before.len() || tokens >= MAX_PENDING_TOKENS;
+            // Without a whole character, what is broken at the beginning cannot be told from what is at the end.
+            if whole > 0 || is_all {
+                stream.context_text.truncate(whole);
+                return Ok(stream);
+            }
+            tokens *= 2;
+        }
     }
 
     /// Takes the next id and returns the text that is certain now; often empty.
@@ -47,7 +57,7 @@ impl TextStream {
         let new = self.pending_text()?;
         if !new.ends_with(REPLACEMENT) {
             let context = std::mem::take(&mut self.pending);
-            self.move_to(context)?;
+            self.move_past(context)?;
             return Ok(new);
         }
         if self.pending.len() > MAX_HALF_TOKENS {
@@ -98,7 +108,9 @@ impl TextStream {
                 continue;
             };
             let tail = self.codec.decode(tail)?;
-            let is_between = text.len() == head.len() + tail.len()
+            // Tokens without text at the end (special ones) would say nothing of the place before them.
+            let is_between = !tail.is_empty()
+                && text.len() == head.len() + tail.len()
                 && text.starts_with(head)
                 && text.ends_with(&tail);
             if is_between {
@@ -115,14 +127,6 @@ impl TextStream {
         let context = std::mem::take(&mut self.pending);
         self.move_past(context)?;
         Ok(text.to_owned())
-    }
-
-    /// Makes ids the context: their text, whole characters only, is out.
-    fn move_to(&mut self, context: Vec<u32>) -> Result<(), TextError> {
-        self.move_past(context)?;
-        let whole = self.context_text.trim_end_matches(REPLACEMENT).len();
-        self.context_text.truncate(whole);
-        Ok(())
     }
 
     /// Makes ids the context: all their text is out, whatever it is.

@@ -26,6 +26,11 @@ fn whole(text: &str) -> &str {
     text.trim_end_matches(REPLACEMENT)
 }
 
+/// Whether all of a decoding came out, but perhaps for broken characters at its end.
+fn is_all_of(streamed: &str, decoded: &str) -> bool {
+    decoded.starts_with(streamed) && streamed.starts_with(whole(decoded))
+}
+
 /// Whether a text's characters all come out whole, however many tokens each takes, and wherever a prompt ends.
 fn check_text(codec: &TextCodec, text: &str) {
     let ids = codec.encode_continuation(text).unwrap();
@@ -66,14 +71,16 @@ proptest! {
     #[test]
     fn any_ids_of_the_embedded_model_stream_to_their_decoding(ids in vec(0_u32..4100, 0..120)) {
         let streamed = pieces(&FABLE, &[], &ids).concat();
-        prop_assert_eq!(streamed, whole(&FABLE.decode(&ids).unwrap()));
+        let decoded = FABLE.decode(&ids).unwrap();
+        prop_assert!(is_all_of(&streamed, &decoded), "{} of {}", streamed, decoded);
     }
 
     /// Bytes at random: most are no characters, and U+FFFD is what their decoding has.
     #[test]
     fn any_bytes_stream_to_their_decoding(ids in vec(prop_oneof![0_u32..268, 129_u32..268], 0..80)) {
         let streamed = pieces(&BYTE_LEVEL, &[], &ids).concat();
-        prop_assert_eq!(streamed, whole(&BYTE_LEVEL.decode(&ids).unwrap()));
+        let decoded = BYTE_LEVEL.decode(&ids).unwrap();
+        prop_assert!(is_all_of(&streamed, &decoded), "{} of {}", streamed, decoded);
     }
 
     #[test]

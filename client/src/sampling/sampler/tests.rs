@@ -86,7 +86,7 @@ fn seeded_draws_repeat_and_differ_from_those_of_other_seeds() {
 }
 
 /// What seed 7 draws from the logits above.
-const SEED_7: [u32; 8] = [0; 8];
+const SEED_7: [u32; 8] = [13, 6, 12, 12, 48, 20, 17, 48];
 
 /// Pearson's statistic for draws of a known distribution; by the fixed seed it is a constant.
 fn chi_square(config: &SamplingConfig, logits: &[f32], probabilities: &[f64]) -> f64 {
