@@ -140,7 +140,7 @@ async fn random_faults_give_the_same_result_or_an_error_that_says_why() {
     let count: u64 = std::env::var("CHAIN_LIVES")
         .ok()
         .and_then(|count| count.parse().ok())
-        .unwrap_or(60);
+        .unwrap_or(24);
     let mut finished = 0;
     let mut seeds = first..first + count;
     loop {
