@@ -69,7 +69,8 @@ pub struct ChainConfig {
     pub codec: ActivationCodec,
     /// Whether servers hand hidden states on to each other where they can.
     pub push: bool,
-    /// If set, the route goes through exactly these servers, in this order, and a lost one must come back.
+    /// If set, the session opens on exactly these servers, in this order. A lost one may be replaced by any server that
+    /// `allowed` and `blocked` admit.
     pub pinned: Option<Vec<PeerId>>,
     /// Servers never used.
     pub blocked: Vec<PeerId>,
@@ -140,18 +141,6 @@ impl Context {
             allowed: self.config.allowed.clone(),
             blocked: self.config.blocked.clone(),
             ..RouteRequest::new(blocks, self.config.max_length)
-        }
-    }
-
-    /// A route for some of the blocks, inside a pinned route, too.
-    fn repair_request(&self, blocks: Range<usize>) -> RouteRequest {
-        let request = self.request(blocks);
-        match &self.config.pinned {
-            None => request,
-            Some(pinned) => RouteRequest {
-                allowed: Some(pinned.clone()),
-                ..request
-            },
         }
     }
 }

@@ -39,6 +39,7 @@ mod swarm_error;
 mod text_codec;
 mod text_stream;
 
+pub use block_model::ModelSource;
 pub use chain::{Chain, ChainConfig, ChainStats, RouteStop};
 pub use error::{Blame, HopError, NextMove};
 pub use generate::{FinishReason, Finished, GenerateConfig, Generation, Prompt, Token};

@@ -63,7 +63,8 @@ pub struct SessionConfig {
     pub codec: ActivationCodec,
     /// Whether servers hand hidden states on to each other where they can. Default `true`.
     pub push: bool,
-    /// If set, the route goes through exactly these servers, in this order.
+    /// If set, the session opens on exactly these servers, in this order. A lost one may be replaced by any server that
+    /// `allowed` and `blocked` admit.
     pub pinned: Option<Vec<PeerId>>,
     /// Servers never used.
     pub blocked: Vec<PeerId>,

@@ -54,7 +54,7 @@ impl Chain {
         let mut tries = Tries::new(config.repair_deadline, config.attempts, avoid);
         let wish = (!lost).then(|| vec![plan.clone()]);
         let taken = loop {
-            let request = self.context.repair_request(plan.blocks.clone());
+            let request = self.context.request(plan.blocks.clone());
             let route = tries.next_route(&self.context, request, wish.clone()).await;
             let outcome = match route {
                 Ok(route) => take_over(&self.context, segment, &route).await,

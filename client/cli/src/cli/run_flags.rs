@@ -139,7 +139,7 @@ pub(crate) struct AnswerFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Way")]
 pub(crate) struct WayFlags {
-    /// Go through exactly these servers, in this order: peer ids with commas [default: the fastest route]
+    /// Start with exactly these servers, in this order: peer ids with commas; a lost one may be replaced by any [default: the fastest route]
     #[arg(
         long,
         env = "SWARM_ROUTE",
