@@ -105,3 +105,9 @@ pub fn record_refresh(outcome: RefreshOutcome, took: Duration) {
         gauge!("swarm_last_refresh_timestamp_seconds").set(unix_time());
     }
 }
+
+/// Observes the round trip of an answered ping. The figure is one of the network's (`swarm_p2p_*`), so the program that
+/// exports describes it.
+pub fn record_ping(round_trip: Duration) {
+    histogram!("swarm_p2p_ping_duration_seconds").record(round_trip.as_secs_f64());
+}

@@ -3,6 +3,7 @@
 //! - [`ModelView`]: the handle; everything is answered at once from [`state::State`]
 //! - [`state`]: what is known; pure, `now` comes in
 //! - `refresh`: the task that reads the records and pings, owned by the handles and ended with the last
+//! - `graph`: what a route can be made of at one moment
 //! - `round_trips`: smoothed pings; pure
 //! - [`snapshot`]: what is known, for people
 //!
@@ -10,6 +11,7 @@
 //! with the call that reports it, servers of the first block are pinged, too, and what fails by the caller's own fault
 //! bans nobody.
 
+mod graph;
 mod refresh;
 mod round_trips;
 mod snapshot;
@@ -183,7 +185,8 @@ impl ModelView {
     /// [`RouteError`].
     pub fn route(&self, request: &RouteRequest) -> Result<Vec<PlannedHop>, RouteError> {
         let now = Instant::now().into_std();
-        let planned = self.0.shared.state().route(request, now);
+        let graph = self.0.shared.state().graph(now);
+        let planned = graph.and_then(|graph| graph.route(request));
         if !planned.as_ref().is_ok_and(|route| !route.is_makeshift) {
             self.refresh_soon();
         }

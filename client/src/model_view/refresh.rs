@@ -142,8 +142,9 @@ async fn ping(node: &Node, peer: PeerId) -> Option<Duration> {
     };
     // What was measured before the time was over still counts.
     let _ = timeout(PING_TIMEOUT, calls).await;
-    if quickest.is_none() {
-        tracing::debug!(%peer, "no answer to a ping");
+    match quickest {
+        Some(round_trip) => metrics::record_ping(round_trip),
+        None => tracing::debug!(%peer, "no answer to a ping"),
     }
     quickest
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use block_network::PeerId;
 use block_protocol::ServerState;
 
-use super::PlannedHop;
+use super::graph::Graph;
 use super::round_trips::RoundTrips;
 use super::snapshot::{Reach, ServerStatus, ViewSnapshot};
 use crate::bans::Bans;
 use crate::error::Blame;
 use crate::metrics::{RateKind, SeenState, ViewFigures, ViewSeries};
-use crate::router::{self, Candidate, Pace, RouteError, RouteRequest};
+use crate::router::{Candidate, Pace, RouteError};
 use crate::server_facts::ServerFacts;
 use crate::speed::{Speed, StepEstimate, StepSize, claimed_estimate};
 use crate::swarm_view::{Records, ServerSpan, server_spans};
@@ -44,13 +44,6 @@ struct Server {
     facts: Arc<ServerFacts>,
     span: ServerSpan,
     next_round_trips: Arc<HashMap<PeerId, f64>>,
-}
-
-/// A route, and whether it uses servers that were to be left out.
-#[derive(Debug)]
-pub(super) struct Planned {
-    pub(super) hops: Vec<PlannedHop>,
-    pub(super) is_makeshift: bool,
 }
 
 impl State {
@@ -139,42 +132,28 @@ impl State {
         self.series.show_banned(self.bans.count(now));
     }
 
-    pub(super) fn route(
-        &self,
-        request: &RouteRequest,
-        now: Instant,
-    ) -> Result<Planned, RouteError> {
-        if self.read.is_none() {
+    /// What a route can be made of now.
+    ///
+    /// # Errors
+    /// `NotReady` before the first reading.
+    pub(super) fn graph(&self, now: Instant) -> Result<Graph, RouteError> {
+        if !self.has_read() {
             let reason = self.last_error.clone();
             return Err(RouteError::NotReady(
                 reason.unwrap_or_else(|| "not yet".to_owned()),
             ));
         }
-        let online: Vec<&Server> = self
+        let online = self
             .servers
             .iter()
-            .filter(|server| server.span.state == ServerState::Online)
-            .collect();
-        let candidates: Vec<_> = online
-            .iter()
-            .map(|server| self.candidate(server, now))
-            .collect();
-        let stops = router::plan(request, &candidates, self.num_blocks, &mut rand::rng())?;
-        let is_makeshift = stops.iter().any(|stop| {
-            let server = &candidates[stop.candidate];
-            server.ban.is_some() || request.avoid.contains(&server.peer)
-        });
-        let hops = stops.into_iter().map(|stop| {
-            let server = &online[stop.candidate].facts;
-            PlannedHop {
-                peer: server.peer,
-                blocks: stop.blocks,
-                server: Arc::clone(server),
-            }
-        });
-        Ok(Planned {
-            hops: hops.collect(),
-            is_makeshift,
+            .filter(|server| server.span.state == ServerState::Online);
+        let (candidates, facts) = online
+            .map(|server| (self.candidate(server, now), Arc::clone(&server.facts)))
+            .unzip();
+        Ok(Graph {
+            candidates,
+            facts,
+            num_blocks: self.num_blocks,
         })
     }
 
