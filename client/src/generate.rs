@@ -1,8 +1,6 @@
 //! An answer, token by token.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sampling::{Sampler, SamplingConfig};
 use crate::session::Session;

@@ -89,3 +89,8 @@ impl fmt::Debug for TextCodec {
 fn text_error(error: tokenizers::Error) -> TextError {
     TextError(error.to_string())
 }
+
+#[cfg(test)]
+pub(crate) mod test_codecs;
+#[cfg(test)]
+mod tests;

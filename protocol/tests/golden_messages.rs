@@ -207,7 +207,8 @@ fn single_tensors() {
         seen.push(tensor.compression);
     }
     assert_eq!(seen.len(), 23);
-    assert!(Compression::ALL.iter().all(|codec| seen.contains(codec)));
+    let mut of_reference = Compression::ALL.iter().filter(|codec| codec.in_reference());
+    assert!(of_reference.all(|codec| seen.contains(codec)));
 }
 
 #[test]

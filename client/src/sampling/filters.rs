@@ -88,3 +88,6 @@ const FIRST_NUCLEUS: usize = 64;
 
 /// How much larger the next try is.
 const NUCLEUS_GROWTH: usize = 8;
+
+#[cfg(test)]
+mod tests;

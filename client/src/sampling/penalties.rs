@@ -70,3 +70,6 @@ impl Penalties {
         repeated.clamp(f32::MIN, f32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

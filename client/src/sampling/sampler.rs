@@ -1,6 +1,6 @@
 //! The choice of the next token.
 
-use rand::rngs::ChaCha20Rng;
+use chacha20::ChaCha20Rng;
 use rand::{Rng, SeedableRng};
 
 use super::config::{SamplingConfig, SamplingConfigError};

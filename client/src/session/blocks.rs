@@ -6,7 +6,7 @@ use crate::session_error::SessionError;
 #[cfg(test)]
 mod local_blocks;
 #[cfg(test)]
-pub(crate) use local_blocks::LocalBlocks;
+pub(crate) use local_blocks::{Fate, LocalBlocks};
 
 #[derive(Debug)]
 pub(super) enum Blocks {

@@ -14,7 +14,17 @@ const ARROWS: [(&str, &[&str]); 9] = [
         &["block-model", "block-network", "block-protocol"],
     ),
     ("block-testing", &[]),
-    ("block-benches", &["block-model", "block-protocol"]),
+    (
+        "benches",
+        &[
+            "block-client",
+            "block-model",
+            "block-network",
+            "block-program",
+            "block-protocol",
+            "block-server",
+        ],
+    ),
     (
         "block-client",
         &["block-model", "block-network", "block-protocol"],
