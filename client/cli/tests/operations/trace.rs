@@ -60,6 +60,16 @@ pub(crate) fn of_generation(ending: &Summary, servers: &[&str]) -> Vec<Expected>
         let used = of_server("block_server_kv_cache_tokens", r#",state="used""#);
         expect(used, 0);
     }
+    // Copies of what a server has pushed already count here, and nowhere above.
+    let bytes = |name: &str| format!("sum({name}{{method=\"rpc_inference\"}})");
+    expect(
+        bytes("block_server_rpc_received_bytes_total"),
+        ending.bytes_sent,
+    );
+    expect(
+        bytes("block_server_rpc_sent_bytes_total"),
+        ending.bytes_received,
+    );
     let hops = servers.len();
     for (series, value) in [
         (r#"block_client_sessions_total{outcome="ok"}"#, 1),
@@ -108,4 +118,8 @@ pub(crate) struct Summary {
     pub(crate) prompt: usize,
     /// New tokens.
     pub(crate) ids: usize,
+    /// Bytes of the messages to servers.
+    pub(crate) bytes_sent: usize,
+    /// Bytes of the messages from servers.
+    pub(crate) bytes_received: usize,
 }
