@@ -30,7 +30,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::HopError;
-use crate::router::{RouteError, RouteRequest};
+use crate::metrics::{self, RouteFor};
+use crate::router::{RouteError, RouteMode, RouteRequest};
 use crate::server_facts::ServerFacts;
 use crate::speed::{StepEstimate, StepSize};
 use crate::swarm_view::Records;
@@ -184,9 +185,15 @@ impl ModelView {
     /// # Errors
     /// [`RouteError`].
     pub fn route(&self, request: &RouteRequest) -> Result<Vec<PlannedHop>, RouteError> {
-        let now = Instant::now().into_std();
-        let graph = self.0.shared.state().graph(now);
+        let began = Instant::now();
+        let graph = self.0.shared.state().graph(began.into_std());
         let planned = graph.and_then(|graph| graph.route(request));
+        let purpose = match request.mode {
+            RouteMode::MinLatency => RouteFor::MinLatency,
+            RouteMode::MaxThroughput => RouteFor::MaxThroughput,
+        };
+        let hops = planned.as_ref().ok().map(|route| route.hops.len());
+        metrics::record_route(purpose, hops, began.elapsed());
         if !planned.as_ref().is_ok_and(|route| !route.is_makeshift) {
             self.refresh_soon();
         }

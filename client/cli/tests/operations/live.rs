@@ -108,11 +108,14 @@ impl Client {
             line.ok_or_else(|| format!("the generation runs: {}", self.run.log()))
         });
         let count = |key: &str| line[key].as_array().map(Vec::len).unwrap();
+        let number = |key: &str| usize::try_from(line[key].as_u64().unwrap()).unwrap();
         assert_eq!(line["route"].as_array().map(Vec::len), Some(SPANS.len()));
         assert_eq!(line["failovers"], 0);
         Summary {
             prompt: count("prompt_ids"),
             ids: count("ids"),
+            bytes_sent: number("bytes_sent"),
+            bytes_received: number("bytes_received"),
         }
     }
 }

@@ -60,8 +60,25 @@ pub(crate) fn of_generation(ending: &Summary, servers: &[&str]) -> Vec<Expected>
         let used = of_server("block_server_kv_cache_tokens", r#",state="used""#);
         expect(used, 0);
     }
-    let hops = servers.len();
-    for (series, value) in [
+    // Copies of what a server has pushed already count here, and nowhere above.
+    let bytes = |name: &str| format!("sum({name}{{method=\"rpc_inference\"}})");
+    expect(
+        bytes("block_server_rpc_received_bytes_total"),
+        ending.bytes_sent,
+    );
+    expect(
+        bytes("block_server_rpc_sent_bytes_total"),
+        ending.bytes_received,
+    );
+    for (query, value) in at_the_client(servers.len(), decodes) {
+        expect(query, value);
+    }
+    expected
+}
+
+/// What the client itself must have counted.
+fn at_the_client(hops: usize, decodes: usize) -> Vec<(String, usize)> {
+    let expected = [
         (r#"block_client_sessions_total{outcome="ok"}"#, 1),
         ("block_client_sessions_active", 0),
         (
@@ -95,10 +112,10 @@ pub(crate) fn of_generation(ending: &Summary, servers: &[&str]) -> Vec<Expected>
         ("swarm_model_blocks_covered", 8),
         ("swarm_model_block_replicas_min", 1),
         ("sum(swarm_servers_by_version)", hops),
-    ] {
-        expect(series.to_owned(), value);
-    }
+    ];
     expected
+        .map(|(query, value)| (query.to_owned(), value))
+        .to_vec()
 }
 
 /// What a generation's last line says of itself.
@@ -108,4 +125,8 @@ pub(crate) struct Summary {
     pub(crate) prompt: usize,
     /// New tokens.
     pub(crate) ids: usize,
+    /// Bytes of the messages to servers.
+    pub(crate) bytes_sent: usize,
+    /// Bytes of the messages from servers.
+    pub(crate) bytes_received: usize,
 }
