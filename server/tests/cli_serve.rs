@@ -48,7 +48,13 @@ fn a_server_says_ready_answers_and_leaves() {
     // Those made of 2-byte IEEE floats are not defined for bfloat16.
     assert_eq!(
         report["codecs"],
-        serde_json::json!(["none", "quantile8", "uniform8", "blockwise8"])
+        serde_json::json!([
+            "none",
+            "quantile8",
+            "uniform8",
+            "blockwise8",
+            "blockwise8-implied"
+        ])
     );
     let table = home.output(["status", "--admin-listen", &server.admin_address]);
     assert!(

@@ -50,6 +50,8 @@ impl Home {
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .env("HF_HOME", self.path().join("hub"))
             .env("HF_HUB_OFFLINE", "1")
+            // The default port belongs to whoever comes first on this machine.
+            .env("BLOCK_SERVER_ADMIN_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
             .current_dir(self.path());
         command

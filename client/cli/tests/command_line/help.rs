@@ -26,7 +26,7 @@ fn help_goes_to_stdout_and_names_what_there_is() {
         "--max-tokens",
         "[default: 128]",
         "--temperature",
-        "the text is repeatable",
+        "repeatable",
         "--prompt-ids",
         "--activation-codec",
         "--no-push",

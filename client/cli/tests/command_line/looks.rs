@@ -10,7 +10,7 @@ fn json(text: &str) -> Value {
 #[test]
 fn the_map_shows_servers_gaps_and_what_would_fill_them() {
     let home = Home::new("swarm");
-    let server = home.serve(&["--blocks", "0:5", "--public-name", "al\u{1b}ice".trim()]);
+    let server = home.serve(&["--blocks", "0:5", "--public-name", "alice"]);
     let model = fable();
     let map = [
         "map",
