@@ -155,7 +155,7 @@ pub fn plan(
     match request.mode {
         RouteMode::MinLatency => latency::route(request, candidates, &entrants)
             .map(|(stops, _)| stops)
-            .ok_or(RouteError::Uncovered {
+            .ok_or_else(|| RouteError::Uncovered {
                 missing: vec![blocks],
             }),
         RouteMode::MaxThroughput => Ok(throughput::route(&blocks, candidates, &entrants, random)),

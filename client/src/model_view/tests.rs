@@ -1,3 +1,8 @@
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "runs of blocks: often there is one"
+)]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;

@@ -1,5 +1,9 @@
 //! The swarm as a client sees it, over loopback TCP and a real DHT.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "runs of blocks: often there is one"
+)]
 
 mod member;
 
@@ -22,8 +26,10 @@ fn whole() -> RouteRequest {
     RouteRequest::new(0..BLOCKS, 16)
 }
 
+type Stops = Vec<(PeerId, Range<usize>)>;
+
 /// The route as it is now, or what is missing.
-fn stops(view: &ModelView) -> Result<Vec<(PeerId, Range<usize>)>, Vec<Range<usize>>> {
+fn stops(view: &ModelView) -> Result<Stops, Vec<Range<usize>>> {
     match view.route(&whole()) {
         Ok(route) => Ok(route
             .into_iter()
