@@ -149,7 +149,8 @@ async fn a_lost_span_may_be_taken_over_in_other_cuts() {
             assert_eq!((stats.failovers, stats.replayed_tokens), (1, 16));
             // And one of them dies, too.
             swarm.server_of(&chain, 2).die().await;
-            let lost = chain.step(&crate::toy::numbers(5, crate::toy::HIDDEN), None);
+            let input = crate::toy::numbers(5, crate::toy::HIDDEN);
+            let lost = chain.step(&input, None);
             let lost = tokio::time::timeout(Duration::from_secs(30), lost)
                 .await
                 .unwrap();
