@@ -75,7 +75,7 @@ impl Tries {
         {
             return Ok(route);
         }
-                let blocked = [request.blocked.as_slice(), &self.avoid].concat();
+        let blocked = [request.blocked.as_slice(), &self.avoid].concat();
         let others = RouteRequest {
             blocked,
             ..request.clone()

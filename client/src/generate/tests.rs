@@ -2,7 +2,7 @@ use futures::FutureExt as _;
 use serde_json::Value;
 
 use super::*;
-use crate::session::tests::{Fate, session};
+use crate::session::tests::{Fate, new_session};
 use crate::text_codec::test_codecs::fable_folder;
 
 const PROMPT: &str = "Once upon a time";
@@ -35,7 +35,7 @@ async fn greedy_answers_are_those_of_transformers() {
     for case in golden["prompts"].as_array().unwrap() {
         let ids =
             |field: &str| -> Vec<u32> { serde_json::from_value(case[field].clone()).unwrap() };
-        let mut session = session(96);
+        let mut session = new_session(96);
         let prompt = case["prompt"].as_str().unwrap();
         let (tokens, finished) = tokens(&mut session, prompt, GenerateConfig::new(64)).await;
         assert_eq!(finished.prompt_ids, ids("prompt_ids"));
@@ -65,8 +65,8 @@ async fn greedy_answers_are_those_of_transformers() {
 
 #[tokio::test]
 async fn several_calls_make_the_same_text_as_one_and_run_each_token_once() {
-    let expected = answer(&mut session(64), PROMPT, GenerateConfig::new(20)).await;
-    let mut session = session(64);
+    let expected = answer(&mut new_session(64), PROMPT, GenerateConfig::new(20)).await;
+    let mut session = new_session(64);
     let mut first = answer(&mut session, PROMPT, GenerateConfig::new(7)).await;
     for count in [1, 12] {
         let next = answer(&mut session, Vec::new(), GenerateConfig::new(count)).await;
@@ -83,14 +83,14 @@ async fn several_calls_make_the_same_text_as_one_and_run_each_token_once() {
 
 #[tokio::test]
 async fn a_later_prompt_gets_no_special_tokens() {
-    let mut session = session(64);
+    let mut session = new_session(64);
     answer(&mut session, PROMPT, GenerateConfig::new(2)).await;
     let second = answer(&mut session, " He said", GenerateConfig::new(2)).await;
     assert!(!second.prompt_ids.contains(&0));
     let held = session.ids().to_vec();
     let (prompt, ids) = held.split_at(held.len() - 2);
     let expected = answer(
-        &mut super::tests::session(64),
+        &mut new_session(64),
         prompt,
         GenerateConfig::new(2),
     )
@@ -100,7 +100,7 @@ async fn a_later_prompt_gets_no_special_tokens() {
 
 #[tokio::test]
 async fn an_answer_can_be_asked_for_again_after_a_rollback() {
-    let mut session = session(64);
+    let mut session = new_session(64);
     let first = answer(&mut session, PROMPT, GenerateConfig::new(10)).await;
     session.roll_back(first.prompt_ids.len() + 4).unwrap();
     let again = answer(&mut session, Vec::new(), GenerateConfig::new(6)).await;
@@ -109,7 +109,7 @@ async fn an_answer_can_be_asked_for_again_after_a_rollback() {
 
 #[tokio::test]
 async fn the_token_that_ends_an_answer_is_its_last() {
-    let mut session = session(300);
+    let mut session = new_session(300);
     let (tokens, finished) = tokens(&mut session, vec![0, 456, 1], GenerateConfig::new(297)).await;
     assert_eq!(finished.reason, FinishReason::Stop);
     assert_eq!(finished.ids.last(), Some(&1));
@@ -121,7 +121,7 @@ async fn the_token_that_ends_an_answer_is_its_last() {
         ignore_eos: true,
         ..GenerateConfig::new(finished.ids.len() + 5)
     };
-    let longer = answer(&mut super::tests::session(300), vec![0, 456, 1], config).await;
+    let longer = answer(&mut new_session(300), vec![0, 456, 1], config).await;
     assert_eq!(longer.reason, FinishReason::Length);
     assert_eq!(longer.ids[..finished.ids.len()], finished.ids);
 }
@@ -134,7 +134,7 @@ async fn a_stop_string_ends_the_text_before_it() {
         stop: vec!["nowhere".to_owned(), stop.to_owned()],
         ..GenerateConfig::new(30)
     };
-    let mut session = session(64);
+    let mut session = new_session(64);
     let (tokens, finished) = tokens(&mut session, PROMPT, config).await;
     assert_eq!(finished.text, ", there was a little g");
     assert_eq!(finished.reason, FinishReason::Stop);
@@ -160,7 +160,7 @@ async fn what_only_began_like_a_stop_string_comes_with_the_last_token() {
         stop: vec![" Lily. He".to_owned()],
         ..GenerateConfig::new(9)
     };
-    let finished = answer(&mut session(64), PROMPT, config).await;
+    let finished = answer(&mut new_session(64), PROMPT, config).await;
     assert_eq!(finished.text, ", there was a little girl named Lily.");
     assert_eq!(finished.reason, FinishReason::Length);
 }
@@ -176,9 +176,9 @@ async fn seeded_answers_repeat() {
         logprobs: Some(2),
         ..GenerateConfig::new(24)
     };
-    let (first, _) = tokens(&mut session(64), PROMPT, config(1)).await;
-    let (second, _) = tokens(&mut session(64), PROMPT, config(1)).await;
-    let (other, _) = tokens(&mut session(64), PROMPT, config(2)).await;
+    let (first, _) = tokens(&mut new_session(64), PROMPT, config(1)).await;
+    let (second, _) = tokens(&mut new_session(64), PROMPT, config(1)).await;
+    let (other, _) = tokens(&mut new_session(64), PROMPT, config(2)).await;
     let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<_>>();
     assert_eq!(ids(&first), ids(&second));
     assert_ne!(ids(&first), ids(&other));
@@ -190,7 +190,7 @@ async fn seeded_answers_repeat() {
 
 #[tokio::test]
 async fn what_cannot_be_is_refused_before_anything_is_sent() {
-    let mut session = session(16);
+    let mut session = new_session(16);
     let wrong_sampling = SamplingConfig {
         top_p: 2.0,
         ..SamplingConfig::default()
@@ -242,8 +242,8 @@ async fn what_cannot_be_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn a_dropped_answer_leaves_the_session_usable() {
-    let expected = answer(&mut session(64), PROMPT, GenerateConfig::new(12)).await;
-    let mut session = session(64);
+    let expected = answer(&mut new_session(64), PROMPT, GenerateConfig::new(12)).await;
+    let mut session = new_session(64);
     session.local_blocks().script.push_back(Fate::Hangs);
     let mut generation = session.generate(PROMPT, GenerateConfig::new(12)).unwrap();
     // The prompt's step hangs and its future is dropped; the same call again brings the token.
@@ -266,7 +266,7 @@ async fn a_dropped_answer_leaves_the_session_usable() {
 
 #[tokio::test]
 async fn an_answer_is_over_after_an_error() {
-    let mut session = session(64);
+    let mut session = new_session(64);
     let error = SessionError::Closed("for a test".to_owned());
     session
         .local_blocks()
@@ -281,7 +281,7 @@ async fn an_answer_is_over_after_an_error() {
 
 #[tokio::test]
 async fn nonsense_from_the_blocks_is_an_error_that_ends_the_session() {
-    let mut session = session(64);
+    let mut session = new_session(64);
     session.local_blocks().script.push_back(Fate::Nonsense);
     let mut generation = session.generate(PROMPT, GenerateConfig::new(12)).unwrap();
     let error = generation.next().await.unwrap().unwrap_err();
@@ -291,7 +291,7 @@ async fn nonsense_from_the_blocks_is_an_error_that_ends_the_session() {
 
 #[tokio::test]
 async fn times_are_those_of_the_tokens() {
-    let (tokens, finished) = tokens(&mut session(64), PROMPT, GenerateConfig::new(3)).await;
+    let (tokens, finished) = tokens(&mut new_session(64), PROMPT, GenerateConfig::new(3)).await;
     assert_eq!(finished.time_to_first_token, Some(tokens[0].took));
     assert_eq!(finished.decode_time, tokens[1].took + tokens[2].took);
     assert!(tokens.iter().all(|token| !token.took.is_zero()));

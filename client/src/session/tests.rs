@@ -15,7 +15,7 @@ fn source() -> ModelSource {
 }
 
 /// A session with the embedded model, its blocks in this process.
-pub(crate) fn session(max_length: usize) -> Session {
+pub(crate) fn new_session(max_length: usize) -> Session {
     let blocks = LocalBlocks::load(&source(), max_length);
     Session::over(Arc::clone(&MODEL), Blocks::Here(blocks))
 }
@@ -47,8 +47,8 @@ const TOLERANCE: f32 = 1e-3;
 #[tokio::test]
 async fn logits_of_every_token_are_those_of_one_at_a_time() {
     let ids = [0, 514, 486, 260, 423];
-    let all = session(16).feed_all(&ids).await.unwrap();
-    let mut session = session(16);
+    let all = new_session(16).feed_all(&ids).await.unwrap();
+    let mut session = new_session(16);
     for (id, expected) in ids.iter().zip(all.chunks(4096)) {
         let logits = session.feed(&[*id]).await.unwrap();
         assert!(difference(&logits, expected) < TOLERANCE);
@@ -59,12 +59,12 @@ async fn logits_of_every_token_are_those_of_one_at_a_time() {
 
 #[tokio::test]
 async fn rows_are_those_of_the_tokens_given_though_others_were_due() {
-    let mut session = session(16);
+    let mut session = new_session(16);
     session.feed(&[0, 514]).await.unwrap();
     session.choose(486);
     let rows = session.feed_all(&[260, 423]).await.unwrap();
     assert_eq!(session.steps(), [2, 3]);
-    let expected = super::tests::session(16)
+    let expected = new_session(16)
         .feed_all(&[0, 514, 486, 260, 423])
         .await
         .unwrap();
@@ -74,7 +74,7 @@ async fn rows_are_those_of_the_tokens_given_though_others_were_due() {
 
 #[tokio::test]
 async fn nothing_new_costs_no_step() {
-    let mut session = session(16);
+    let mut session = new_session(16);
     let logits = session.feed(&[0, 514]).await.unwrap();
     assert_eq!(session.feed(&[]).await.unwrap(), logits);
     assert_eq!(session.steps(), [2]);
@@ -82,7 +82,7 @@ async fn nothing_new_costs_no_step() {
 
 #[tokio::test]
 async fn after_a_rollback_the_text_goes_on_from_there() {
-    let mut session = session(16);
+    let mut session = new_session(16);
     session.feed(&[0, 514, 486]).await.unwrap();
     let expected = session.feed(&[260]).await.unwrap();
     session.feed(&[9, 9, 9]).await.unwrap();
@@ -107,7 +107,7 @@ async fn after_a_rollback_the_text_goes_on_from_there() {
 
 #[tokio::test]
 async fn a_rollback_of_what_was_never_sent_touches_no_server() {
-    let mut session = session(16);
+    let mut session = new_session(16);
     let logits = session.feed(&[0, 514]).await.unwrap();
     session.choose(486);
     session.roll_back(2).unwrap();
@@ -117,7 +117,7 @@ async fn a_rollback_of_what_was_never_sent_touches_no_server() {
 
 #[tokio::test]
 async fn what_does_not_fit_is_not_sent() {
-    let mut session = session(4);
+    let mut session = new_session(4);
     session.feed(&[0, 514, 486]).await.unwrap();
     let error = session.feed(&[260, 423]).await.unwrap_err();
     let expected = SessionError::TooLong {
@@ -133,7 +133,7 @@ async fn what_does_not_fit_is_not_sent() {
 
 #[tokio::test]
 async fn an_unknown_token_is_not_sent() {
-    let mut session = session(16);
+    let mut session = new_session(16);
     assert!(matches!(
         session.feed(&[4096]).await,
         Err(SessionError::BadInput(_))
@@ -144,8 +144,8 @@ async fn an_unknown_token_is_not_sent() {
 
 #[tokio::test]
 async fn a_step_that_fails_or_is_dropped_adds_nothing() {
-    let expected = session(16).feed(&[0, 514, 486]).await.unwrap();
-    let mut session = session(16);
+    let expected = new_session(16).feed(&[0, 514, 486]).await.unwrap();
+    let mut session = new_session(16);
     session.feed(&[0, 514]).await.unwrap();
     let failed = SessionError::Closed("for a test".to_owned());
     session
@@ -162,8 +162,8 @@ async fn a_step_that_fails_or_is_dropped_adds_nothing() {
 #[tokio::test]
 async fn much_arithmetic_at_home_is_the_same_elsewhere() {
     let ids: Vec<u32> = (0..40).map(|number| number * 3 % 4096).collect();
-    let rows = session(64).feed_all(&ids).await.unwrap();
+    let rows = new_session(64).feed_all(&ids).await.unwrap();
     assert!(ids.len() * 256 * 4096 > MAX_OPERATIONS_AT_ONCE);
-    let last = session(64).feed(&ids).await.unwrap();
+    let last = new_session(64).feed(&ids).await.unwrap();
     assert!(difference(&rows[39 * 4096..], &last) < TOLERANCE);
 }
