@@ -58,7 +58,7 @@ impl Chain {
         // Segments before this one are to get the step from the server before them.
         let mut promised = 0;
         let mut since = Instant::now();
-        while let Some(input) = inputs.get(inputs.len() - 1)
+        while let Some(input) = inputs.last()
             && inputs.len() <= self.segments.len()
         {
             let index = inputs.len() - 1;

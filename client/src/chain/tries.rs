@@ -75,18 +75,32 @@ impl Tries {
         {
             return Ok(route);
         }
-        let request = RouteRequest {
-            avoid: self.avoid.clone(),
-            ..request
+        let blocked = [request.blocked.as_slice(), &self.avoid].concat();
+        let others = RouteRequest {
+            blocked,
+            ..request.clone()
         };
-        let remaining = self.deadline.saturating_duration_since(Instant::now());
-        let route = context.view.route_soon(&request, remaining).await;
+        let route = match context.view.route(&others) {
+            Ok(route) => Ok(route),
+            // Nobody else is left: those that failed before the last one may have come back.
+            Err(_) => {
+                let older = self.avoid.len().saturating_sub(1);
+                self.avoid.drain(..older);
+                let request = RouteRequest {
+                    avoid: self.avoid.clone(),
+                    ..request
+                };
+                let remaining = self.deadline.saturating_duration_since(Instant::now());
+                context.view.route_soon(&request, remaining).await
+            }
+        };
         let route = route.map_err(Stop::NoRoute)?;
         let planned = |peer: &PeerId| route.iter().any(|hop| hop.peer == *peer);
         if let Some((peer, error)) = self.rejections.iter().find(|(peer, _)| planned(peer)) {
             return Err(Stop::Rejected(*peer, error.to_string()));
         }
-        if self.avoid.iter().any(planned) {
+        let has_failed = |hop: &PlannedHop| self.tried.iter().any(|tried| tried.peer == hop.peer);
+        if route.iter().any(has_failed) || self.avoid.iter().any(planned) {
             let until = Instant::now() + self.pause;
             if until >= self.deadline {
                 return Err(Stop::Exhausted("the time for it has passed".to_owned()));

@@ -168,10 +168,6 @@ impl Fake {
         self.shared.node.shutdown().await;
     }
 
-    pub(crate) fn stop(&self) {
-        self.shared.stopped.send_replace(true);
-    }
-
     pub(crate) fn is_petals(&self) -> bool {
         self.shared.kind.codecs.is_empty()
     }

@@ -138,7 +138,9 @@ async fn a_lost_span_may_be_taken_over_in_other_cuts() {
     for codec in [ActivationCodec::None, ActivationCodec::Auto] {
         for push in [false, true] {
             let swarm = TestSwarm::ours(&[0..2, 2..8, 2..5, 5..8, 8..9]).await;
-            let mut chain = swarm.open(swarm.config(codec, push)).await.unwrap();
+            let mut config = swarm.config(codec, push);
+            config.repair_deadline = Duration::from_secs(2);
+            let mut chain = swarm.open(config).await.unwrap();
             assert_eq!(chain.stats().route.len(), 3);
             let mut model = Model::of(&swarm, &chain, 1);
             swarm.server_of(&chain, 1).at(4, Fault::DieBefore);
