@@ -77,12 +77,15 @@ pub fn start_all(wanted: &[Wanted], bootstrap: &str) -> Vec<SpanServer> {
         if let Process::Petals(peer) = process {
             let (first, end) = wanted.blocks;
             peer.await_ready();
+            let record = temporary(&format!("{}.wire", wanted.name));
+            // An earlier run's.
+            drop(std::fs::remove_file(&record));
             let span = json!({
                 "model": wanted.model,
                 "prefix": wanted.prefix,
                 "blocks": format!("{first}:{end}"),
                 "initial_peers": [bootstrap],
-                "record": temporary(&format!("{}.wire", wanted.name)),
+                "record": record,
             });
             // Answered in order: the contact comes when the server is online.
             peer.begin("start", span);

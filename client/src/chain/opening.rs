@@ -140,7 +140,7 @@ fn terms(plan: &PlannedHop, dtype: DType, reply: Compression, schemas: Option<&S
 }
 
 /// The codec to ask of each server's answers when a session is opened over `route`: the smallest for one token that it
-/// and the next server list; the client, at the end, reads them all.
+/// lists, and the next server, too, if that one lists any, so that it can be pushed to. The client reads them all.
 pub(super) fn first_replies(context: &Context, route: &[PlannedHop]) -> Vec<Compression> {
     let config = &context.config;
     let token = [config.batch, 1, config.hidden];
@@ -149,7 +149,8 @@ pub(super) fn first_replies(context: &Context, route: &[PlannedHop]) -> Vec<Comp
     let replies = pairs.map(|(from, to)| {
         let dtype = from.server.dtype.unwrap_or(DType::F32);
         config.codec.choose(dtype, token, |codec| {
-            from.server.reads(codec) && to.is_none_or(|to| to.server.reads(codec))
+            let for_next = |to: &PlannedHop| to.server.reads(codec) || !to.server.lists_codecs();
+            from.server.reads(codec) && to.is_none_or(for_next)
         })
     });
     replies.collect()

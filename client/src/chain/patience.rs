@@ -7,8 +7,9 @@ use crate::speed::StepEstimate;
 /// Shortest time after which a silent server is asked whether it lives.
 const MIN_SOFT: Duration = Duration::from_millis(300);
 
-/// The same for a server of which no speed is known.
-const UNKNOWN_SOFT: Duration = Duration::from_secs(2);
+/// The same for a server of which no speed is known. The question costs little, and with it a silent server is left within
+/// two seconds.
+const UNKNOWN_SOFT: Duration = Duration::from_secs(1);
 
 /// A server that is busy but alive is waited for at least and at most this long. The latter is the reference's
 /// `request_timeout`.

@@ -51,9 +51,11 @@ impl Disturbed {
         if failovers == 0 {
             problems.push("no failover".to_owned());
         }
-        // One hop's cache: the prompt and all but the last new token; as often as a hop was replaced.
+        // One hop's cache: the prompt and all but the last new token; once for each server that took over a part.
         let cached = (self.prompt_tokens + self.seen) as u64;
-        let allowed = cached - 1..=(cached + LEAD_TOKENS) * failovers.max(1);
+        let successors = self.ending.route().len() + 1 - self.route.len();
+        let times = failovers.max(successors as u64);
+        let allowed = cached - 1..=(cached + LEAD_TOKENS) * times;
         if !allowed.contains(&replayed) {
             problems.push(format!("{replayed} tokens replayed, expected {allowed:?}"));
         }
