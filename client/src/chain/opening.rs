@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::Context;
 use super::patience::Patience;
-use super::segment::{LiveHop, check_answer, plain_step};
+use super::segment::{LiveHop, plain_step};
 use super::wait::Watch;
+use super::witness::Witness;
 use crate::error::HopError;
 use crate::hop::{Hop, Opening};
 use crate::link_codec::{Format, Terms};
@@ -25,6 +26,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// `rpc_info` of a server that lists no codecs.
 const SCHEMA_TIME: Duration = Duration::from_secs(5);
+
+/// Name of the step without tokens.
+const OPENING: &str = "open";
 
 /// A server that failed to open a session, and why.
 pub(super) type Failed = (PeerId, HopError);
@@ -74,19 +78,21 @@ async fn open_one(
     let shape = [config.batch, 0, config.hidden];
     let dtype = plan.server.dtype.unwrap_or(DType::F32);
     let nothing = encode_f32(&[], &shape, dtype, Compression::None)?;
-    let step = plain_step(nothing, "open".to_owned(), None, None)?;
+    let step = plain_step(nothing.clone(), OPENING.to_owned(), None, None)?;
     let (answer, schemas) = tokio::try_join!(watch.exchange(&mut hop, step, false), async {
         if lists_codecs {
             return Ok(None);
         }
         schemas(context, plan).await
     })?;
-    let answer = check_answer(answer, &shape)?;
+    let mut witness = Witness::default();
+    let answer = witness.check(answer, OPENING, &nothing)?;
     Ok(LiveHop {
         hop,
         terms: terms(plan, answer.dtype, reply, schemas.as_ref()),
         plan: plan.clone(),
         session_id,
+        witness,
         held: 0,
         owed: None,
         touched: false,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Chain;
 use super::patience::Patience;
-use super::segment::{LiveHop, Segment, check_answer, plain_step};
+use super::segment::{LiveHop, Segment, plain_step};
 use super::wait::{Pushed, Watch};
 use crate::error::{Blame, HopError};
 use crate::hop::{HopStep, session_ended};
@@ -169,7 +169,7 @@ impl Chain {
                     }
                 },
             };
-            let answer = check_answer(answer, &input.shape)?;
+            let answer = live.witness.check(answer, &pass.id, input)?;
             let took = since.elapsed();
             self.context.view.record_step(peer, blocks, all, took);
             if let Some(phase) = Phase::of_step(pass.tokens) {
@@ -194,7 +194,7 @@ impl Chain {
                     let error = match said {
                         Ok(None) => session_ended(),
                         Ok(Some(_)) => {
-                            HopError::Broken("an answer came that nobody asked for".to_owned())
+                            HopError::Nonsense("an answer came that nobody asked for".to_owned())
                         }
                         Err(error) => error,
                     };

@@ -136,12 +136,36 @@ impl Tries {
 pub(super) fn note_failure(context: &Context, peer: PeerId, error: &HopError) {
     tracing::debug!(%peer, %error, "hop failed");
     context.view.record_failure(peer, error);
-    let reason = match error {
+    metrics::record_hop_failure(failure_label(error));
+}
+
+fn failure_label(error: &HopError) -> HopFailure {
+    match error {
         HopError::Unreachable(_) => HopFailure::Connect,
         HopError::Timeout => HopFailure::Timeout,
         HopError::Refused(_) if error.blame() == Blame::Busy => HopFailure::Overloaded,
         HopError::Refused(_) | HopError::Unsendable(_) => HopFailure::Protocol,
+        HopError::Nonsense(_) => HopFailure::BadTensor,
         HopError::Broken(_) => HopFailure::Disconnected,
-    };
-    metrics::record_hop_failure(reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_counted_under_its_own_name() {
+        let refused = |text: &str| HopError::Refused(text.to_owned());
+        for (error, label) in [
+            (HopError::Unreachable(String::new()), HopFailure::Connect),
+            (HopError::Timeout, HopFailure::Timeout),
+            (refused("this server is busy: x"), HopFailure::Overloaded),
+            (refused("no"), HopFailure::Protocol),
+            (HopError::Nonsense(String::new()), HopFailure::BadTensor),
+            (HopError::Broken(String::new()), HopFailure::Disconnected),
+        ] {
+            assert_eq!(failure_label(&error), label, "{error}");
+        }
+    }
 }
