@@ -42,7 +42,7 @@ pub use config::ChainConfig;
 pub use stats::{ChainStats, RouteStop};
 
 use self::log::Log;
-use self::opening::{first_replies, open_all};
+use self::opening::{boundaries, first_replies, open_all};
 use self::segment::{LiveHop, Seat, Segment};
 use self::tries::{Stop, Tries};
 use crate::error::HopError;
@@ -133,8 +133,9 @@ impl Chain {
 
     fn over(context: Context, hops: Vec<LiveHop>) -> Self {
         let entrance = hops.first().map(|hop| hop.terms.clone());
-        let segments = hops.into_iter().map(|live| Segment {
-            output: live.terms.output,
+        let outputs = boundaries(&context.config, &hops);
+        let segments = hops.into_iter().zip(outputs).map(|(live, output)| Segment {
+            output,
             log: Log::default(),
             past: (0, 0),
             seat: Seat::Taken(Box::new(live)),

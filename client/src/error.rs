@@ -42,7 +42,7 @@ pub enum NextMove {
 }
 
 impl HopError {
-    /// Who is to blame. A refusal is judged by its text, see [`refusal`].
+    /// Who is to blame. A refusal is judged by its text, see `refusal`.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {

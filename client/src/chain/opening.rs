@@ -10,11 +10,11 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Context;
 use super::patience::Patience;
 use super::segment::{LiveHop, plain_step};
 use super::wait::Watch;
 use super::witness::Witness;
+use super::{ChainConfig, Context};
 use crate::error::HopError;
 use crate::hop::{Hop, Opening};
 use crate::link_codec::{Format, Terms};
@@ -160,4 +160,24 @@ pub(super) fn first_replies(context: &Context, route: &[PlannedHop]) -> Vec<Comp
         })
     });
     replies.collect()
+}
+
+/// The format of the boundary behind each server: that of its answers. Behind one that lists no codecs it is what the
+/// next server is sent, so that the link to one of ours is as small as others; the client packs it.
+pub(super) fn boundaries(config: &ChainConfig, hops: &[LiveHop]) -> Vec<Format> {
+    let token = [config.batch, 1, config.hidden];
+    let nexts = hops.iter().skip(1).map(Some).chain([None]);
+    let pairs = hops.iter().zip(nexts);
+    let formats = pairs.map(|(from, to)| match to {
+        Some(to) if from.terms.codecs.is_empty() && !to.terms.codecs.is_empty() => {
+            let dtype = to.terms.input.dtype;
+            let reads = |codec| to.terms.codecs.contains(&codec);
+            match config.codec.choose(dtype, token, reads) {
+                Compression::None => from.terms.output,
+                codec => Format { dtype, codec },
+            }
+        }
+        _ => from.terms.output,
+    });
+    formats.collect()
 }

@@ -89,12 +89,7 @@ async fn a_later_prompt_gets_no_special_tokens() {
     assert!(!second.prompt_ids.contains(&0));
     let held = session.ids().to_vec();
     let (prompt, ids) = held.split_at(held.len() - 2);
-    let expected = answer(
-        &mut new_session(64),
-        prompt,
-        GenerateConfig::new(2),
-    )
-    .await;
+    let expected = answer(&mut new_session(64), prompt, GenerateConfig::new(2)).await;
     assert_eq!(expected.ids, ids);
 }
 

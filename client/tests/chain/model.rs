@@ -16,7 +16,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// For a chain that has just been opened. Auto means 8-bit without a table in all that a server that lists it answers.
+    /// For a chain that has just been opened. Auto means 8-bit without a table at a boundary beside a server that lists it.
     pub(crate) fn of(swarm: &TestSwarm, chain: &Chain, batch: usize) -> Self {
         let stats = chain.stats();
         let is_auto = stats.codec == ActivationCodec::Auto;
@@ -28,11 +28,11 @@ impl Model {
             true => Compression::Blockwise8Implied,
             false => Compression::None,
         };
-        let segments = stats
-            .route
-            .iter()
-            .enumerate()
-            .map(|(number, stop)| (Toy::new(stop.blocks.clone(), batch), codec(lists(number))));
+        let last = stats.route.len() - 1;
+        let segments = stats.route.iter().enumerate().map(|(number, stop)| {
+            let small = lists(number) || number < last && lists(number + 1);
+            (Toy::new(stop.blocks.clone(), batch), codec(small))
+        });
         Self {
             entrance: codec(lists(0)),
             segments: segments.collect(),

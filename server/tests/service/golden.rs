@@ -5,9 +5,7 @@ use std::path::Path;
 
 use block_network::Node;
 use block_protocol::frame::decode_request;
-use block_protocol::{
-    ExpertInfo, ExpertRequest, ExpertResponse, Rpc, ServerRpcInfo, StepMetadata,
-};
+use block_protocol::{ExpertInfo, ExpertRequest, ExpertResponse, Rpc, ServerRpcInfo, StepMetadata};
 use bytes::{Bytes, BytesMut};
 
 use crate::support::*;

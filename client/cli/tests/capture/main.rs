@@ -71,10 +71,8 @@ fn a_python_server_in_the_middle() {
     // What the user asks for holds on every link.
     let lossless = swarm.run("none");
     assert_eq!(lossless.summary["activation_codec"], "none");
-    for hop in [0, 2, 3] {
-        Trace::of(&swarm.servers[hop])
-            .after(2 * NEW_TOKENS)
-            .is_all("none");
+    for (hop, before) in [(0, &first), (2, &third), (3, &last)] {
+        Trace::of(&swarm.servers[hop]).after(before).is_all("none");
     }
 }
 

@@ -43,8 +43,9 @@ impl Trace {
         )
     }
 
-    pub(crate) fn after(mut self, travels: usize) -> Self {
-        self.0.drain(..travels.min(self.0.len()));
+    /// What came after an earlier trace of the same server.
+    pub(crate) fn after(mut self, earlier: &Self) -> Self {
+        self.0.drain(..earlier.0.len());
         self
     }
 

@@ -42,7 +42,28 @@ fn the_map_shows_servers_gaps_and_what_would_fill_them() {
         "second.key",
     ]);
     let whole = home.output([&map[..], &["--json"]].concat());
-    let whole = json(&whole.stdout);
+    is_whole_map(&json(&whole.stdout));
+
+    // The list of models names it, and that name is enough for a map.
+    let models = home.output(["models", "--json", "--initial-peers", &server.address]);
+    let models = json(&models.stdout);
+    assert_eq!(models["models"][0]["dht_prefix"], "fable-7m-hf");
+    assert_eq!(models["models"][0]["state"], "healthy");
+    let by_prefix = home.output(["map", "fable-7m-hf", "--initial-peers", &server.address]);
+    assert!(by_prefix.stdout.contains("healthy"), "{}", by_prefix.stderr);
+    home.output(["map", "org/other", "--initial-peers", &server.address])
+        .fails_with(
+            66,
+            &[
+                "no model org/other",
+                "the swarm lists: fable-7m-hf",
+                "hint:",
+            ],
+        );
+}
+
+/// Alice and Bob serve all blocks.
+fn is_whole_map(whole: &Value) {
     assert_eq!(whole["dht_prefix"], "fable-7m-hf");
     assert_eq!(whole["state"], "healthy");
     assert_eq!(
@@ -79,23 +100,6 @@ fn the_map_shows_servers_gaps_and_what_would_fill_them() {
             .starts_with("/ip4/127.0.0.1/tcp/")
     );
     assert!(bob["rtt_ms"].as_f64().unwrap() > 0.0);
-
-    // The list of models names it, and that name is enough for a map.
-    let models = home.output(["models", "--json", "--initial-peers", &server.address]);
-    let models = json(&models.stdout);
-    assert_eq!(models["models"][0]["dht_prefix"], "fable-7m-hf");
-    assert_eq!(models["models"][0]["state"], "healthy");
-    let by_prefix = home.output(["map", "fable-7m-hf", "--initial-peers", &server.address]);
-    assert!(by_prefix.stdout.contains("healthy"), "{}", by_prefix.stderr);
-    home.output(["map", "org/other", "--initial-peers", &server.address])
-        .fails_with(
-            66,
-            &[
-                "no model org/other",
-                "the swarm lists: fable-7m-hf",
-                "hint:",
-            ],
-        );
 }
 
 #[test]

@@ -47,24 +47,12 @@ fn an_answer_streams_as_text_and_as_json() {
     }
     assert_eq!(answer["text"], text.as_str());
     assert_eq!(plain.stdout.trim_end(), text.trim_end(), "one text, twice");
-    assert_eq!(answer["finish_reason"], "length");
-    assert_eq!(answer["route"][0]["blocks"], serde_json::json!([0, 8]));
     assert!(
         server
             .address
             .ends_with(answer["route"][0]["peer"].as_str().unwrap())
     );
-    for key in ["ttft_ms", "tokens_per_second", "max_stall_ms"] {
-        assert!(answer[key].as_f64().unwrap() > 0.0, "{key} in {answer}");
-    }
-    for key in ["bytes_sent", "bytes_received", "steps"] {
-        assert!(answer[key].as_u64().unwrap() > 0, "{key} in {answer}");
-    }
-    assert_eq!(
-        (&answer["failovers"], &answer["replayed_tokens"]),
-        (&0.into(), &0.into())
-    );
-    assert_eq!(answer["activation_codec"], "auto");
+    is_undisturbed_answer(answer);
 
     // The same prompt by its ids, alone and through a pipe.
     let ids: Vec<String> = answer["prompt_ids"]
@@ -99,6 +87,23 @@ fn an_answer_streams_as_text_and_as_json() {
     writeln!(child.stdin.take().unwrap(), "Once upon a time").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), plain.stdout);
+}
+
+/// Of one server with all blocks.
+fn is_undisturbed_answer(answer: &Value) {
+    assert_eq!(answer["finish_reason"], "length");
+    assert_eq!(answer["route"][0]["blocks"], serde_json::json!([0, 8]));
+    for key in ["ttft_ms", "tokens_per_second", "max_stall_ms"] {
+        assert!(answer[key].as_f64().unwrap() > 0.0, "{key} in {answer}");
+    }
+    for key in ["bytes_sent", "bytes_received", "steps"] {
+        assert!(answer[key].as_u64().unwrap() > 0, "{key} in {answer}");
+    }
+    assert_eq!(
+        (&answer["failovers"], &answer["replayed_tokens"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(answer["activation_codec"], "auto");
 }
 
 #[test]
