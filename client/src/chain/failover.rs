@@ -125,7 +125,7 @@ async fn take_over(
     context: &Context,
     segment: &Segment,
     route: &[PlannedHop],
-) -> Result<TakenOver, Failed> {
+) -> Result<TakenOver, Vec<Failed>> {
     let last = route.len().saturating_sub(1);
     let replies: Vec<_> = route
         .iter()
@@ -141,7 +141,9 @@ async fn take_over(
         .collect();
     let mut legs = open_all(context, route, &replies).await?;
     let inner: Vec<_> = legs.iter().take(last).map(|leg| leg.terms.output).collect();
-    let (logs, tokens) = replay(context, &segment.log, &mut legs, &inner).await?;
+    let (logs, tokens) = replay(context, &segment.log, &mut legs, &inner)
+        .await
+        .map_err(|failed| vec![failed])?;
     Ok(TakenOver { legs, logs, tokens })
 }
 
