@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Chain;
-use super::patience::Patience;
+use super::patience::{Patience, counted_tokens};
 use super::segment::{LiveHop, Segment, plain_step};
 use super::wait::{Pushed, Watch};
 use crate::error::{Blame, HopError};
@@ -167,7 +167,7 @@ impl Chain {
         since: Instant,
         promised: &mut usize,
     ) -> Result<WireTensor, HopError> {
-        let all = self.context.config.batch * pass.tokens;
+        let all = counted_tokens(self.context.config.batch, pass.tokens);
         let is_promised = index < *promised;
         let mut is_late = false;
         loop {
@@ -243,14 +243,7 @@ impl Chain {
             }
             index += 1;
         }
-        let mut index = 0;
-        while let Some(segment) = self.segments.get(index) {
-            if segment.live().is_none() {
-                self.repair(index).await?;
-            }
-            index += 1;
-        }
-        Ok(())
+        self.repair(0).await
     }
 
     /// Makes an answered step part of the session.

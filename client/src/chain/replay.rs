@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::Context;
 use super::log::{Entry, Log};
 use super::opening::Failed;
-use super::patience::Patience;
+use super::patience::{Patience, counted_tokens};
 use super::segment::{LiveHop, plain_step};
 use super::wait::{LAST_WORDS, Watch};
 use crate::error::HopError;
@@ -131,7 +131,7 @@ async fn exchange_all(
                 patience: Patience::new(context.view.step_estimate(
                     peer,
                     blocks,
-                    context.config.batch * entry.tokens,
+                    counted_tokens(context.config.batch, entry.tokens),
                 )),
                 since: Instant::now(),
             };

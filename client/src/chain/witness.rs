@@ -149,7 +149,8 @@ mod tests {
     fn a_server_that_does_not_must_not_repeat_itself() {
         let mut witness = Witness::default();
         let (first, second) = (tensor(&[1.0, 2.0]), tensor(&[1.0, 2.5]));
-        let mut check = |output: &[f32], input| witness.check(answer(output, None), "x", input);
+        let mut check =
+            |output: &[f32], input: &WireTensor| witness.check(answer(output, None), "x", input);
         for _ in 0..2 {
             // A step without tokens, and equal steps.
             assert!(check(&[], &tensor(&[])).is_ok());
