@@ -130,6 +130,9 @@ pub(crate) struct BootstrapFlags {
     /// Serve /metrics and /health on this address; port 0 takes a free one [default: off]
     #[arg(long, env = "SWARM_METRICS_LISTEN", value_name = "ADDR")]
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
+    /// /metrics asks for the token in this file; an address other than loopback needs one
+    #[arg(long, env = "SWARM_METRICS_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) metrics_token_file: Option<std::path::PathBuf>,
 }
 
 /// Flags of `swarm demo`.
