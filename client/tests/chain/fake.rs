@@ -363,7 +363,8 @@ impl Shared {
             seen.answered.push(output.compression);
         }
         // As our servers do, and the reference's do not.
-        let named = self.kind.implementation.and(metadata.step_id.clone());
+        let names = self.kind.implementation.is_some();
+        let named = metadata.step_id.clone().filter(|_| names);
         let answer = broken(output.clone(), named, fault);
         let times = if fault == Some(Fault::Twice) { 2 } else { 1 };
         for _ in 0..times {

@@ -167,7 +167,7 @@ async fn a_push_from_a_petals_server_is_a_step_of_our_session() {
     let other = crate::support::client(&[&server]).await;
     let name = "inbound.TransformerConnectionHandler.rpc_push.request.frame";
     let pushed = golden_call(PUSHES, name);
-    let request = block_protocol::ExpertRequest::decode(pushed.clone()).unwrap();
+    let request = ExpertRequest::decode(pushed.clone()).unwrap();
     let batch = request.tensors[0].shape[0];
     let mut hop = hop_with(&client, &server, 0..4, |opening| {
         opening.session_id = Some("target-session".to_owned());
