@@ -13,6 +13,7 @@
 //! | `pass`     | one step through all segments                                      |
 //! | `step`, `packing` | the same as the caller sees it, numbers to tensors and back |
 //! | `wait`, `patience` | one answer, and how long it may take                       |
+//! | `witness`  | whether it is the answer to that step                              |
 //! | `failover`, `tries`, `replay` | another server for a segment                    |
 
 mod config;
@@ -28,6 +29,7 @@ mod stats;
 mod step;
 mod tries;
 mod wait;
+mod witness;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -19,9 +19,12 @@ pub enum HopError {
     /// It answered with an error; the text is the server's own.
     #[error("the server refused: {0}")]
     Refused(String),
-    /// The stream ended early, or the answer was nonsense.
+    /// The stream ended early.
     #[error("the server's answer broke off: {0}")]
     Broken(String),
+    /// It answered, but with nothing that answers the request.
+    #[error("the server's answer makes no sense: {0}")]
+    Nonsense(String),
     /// The request is wrong or too large for the protocol; it was not sent.
     #[error("the request cannot be sent: {0}")]
     Unsendable(String),
@@ -44,7 +47,9 @@ impl HopError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Refused(text) => refusal::blame(text),
-            Self::Unreachable(_) | Self::Timeout | Self::Broken(_) => Blame::Server,
+            Self::Unreachable(_) | Self::Timeout | Self::Broken(_) | Self::Nonsense(_) => {
+                Blame::Server
+            }
             Self::Unsendable(_) => Blame::Caller,
         }
     }
@@ -75,7 +80,7 @@ impl From<CallError> for HopError {
 
 impl From<DecodeError> for HopError {
     fn from(error: DecodeError) -> Self {
-        Self::Broken(error.to_string())
+        Self::Nonsense(error.to_string())
     }
 }
 

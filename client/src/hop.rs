@@ -87,6 +87,15 @@ pub struct Hop {
     receiver: HopReceiver,
 }
 
+/// What a server answers to one step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    /// `[batch, seq, hidden]`.
+    pub(crate) tensor: WireTensor,
+    /// The step that it says it answers; servers of the reference do not say.
+    pub(crate) step_id: Option<String>,
+}
+
 /// The sending half of a hop.
 #[derive(Debug)]
 pub(crate) struct HopSender {
@@ -158,23 +167,24 @@ impl Hop {
     pub async fn answer(&mut self) -> Result<WireTensor, HopError> {
         let limit = self.sender.opening.step_timeout;
         let answer = tokio::time::timeout(limit, self.receiver.answer()).await;
-        answer
-            .map_err(|_| HopError::Timeout)??
-            .ok_or_else(session_ended)
+        let answer = answer.map_err(|_| HopError::Timeout)??;
+        Ok(answer.ok_or_else(session_ended)?.tensor)
     }
 
     /// Ends the session as the reference does (an empty request, then the end-of-input marker) and waits until the
     /// server has closed the stream.
     ///
     /// # Errors
-    /// `Broken` if an answer comes instead, otherwise as [`Hop::step`].
+    /// `Nonsense` if an answer comes instead, otherwise as [`Hop::step`].
     pub async fn close(mut self) -> Result<(), HopError> {
         self.sender.stream.send(Bytes::new()).await?;
         self.sender.stream.end_input().await?;
         let limit = self.sender.opening.step_timeout;
         match self.receiver.stream.recv_within(limit).await? {
             None => Ok(()),
-            Some(_) => Err(HopError::Broken("an answer came after the end".to_owned())),
+            Some(_) => Err(HopError::Nonsense(
+                "an answer came after the end".to_owned(),
+            )),
         }
     }
 
@@ -196,15 +206,19 @@ pub(crate) fn session_ended() -> HopError {
 
 impl HopReceiver {
     /// The next answer, `None` if the server ended the session in order. No deadline. Dropping it loses nothing.
-    pub(crate) async fn answer(&mut self) -> Result<Option<WireTensor>, HopError> {
+    pub(crate) async fn answer(&mut self) -> Result<Option<Answer>, HopError> {
         let Some(body) = self.stream.recv().await? else {
             return Ok(None);
         };
         self.bytes += body.len() as u64;
-        let mut tensors = ExpertResponse::decode(body)?.tensors;
+        let ExpertResponse {
+            mut tensors,
+            metadata,
+        } = ExpertResponse::decode(body)?;
+        let step_id = StepMetadata::decode(&metadata)?.step_id;
         match (tensors.pop(), tensors.is_empty()) {
-            (Some(tensor), true) => Ok(Some(tensor)),
-            _ => Err(HopError::Broken("an answer is one tensor".to_owned())),
+            (Some(tensor), true) => Ok(Some(Answer { tensor, step_id })),
+            _ => Err(HopError::Nonsense("an answer is one tensor".to_owned())),
         }
     }
 }

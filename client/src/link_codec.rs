@@ -97,7 +97,7 @@ impl Format {
     /// The tensor in this format: itself, or unpacked and packed again.
     ///
     /// # Errors
-    /// `Broken` if it is no such tensor.
+    /// `Nonsense` if it is no such tensor.
     pub(crate) fn of(self, tensor: WireTensor) -> Result<WireTensor, HopError> {
         if tensor.is_dummy() || (tensor.dtype, tensor.compression) == (self.dtype, self.codec) {
             return Ok(tensor);
@@ -144,7 +144,7 @@ impl Terms {
     /// The tensor in a form that it takes, its numbers kept.
     ///
     /// # Errors
-    /// `Broken` if it is no such tensor.
+    /// `Nonsense` if it is no such tensor.
     pub(crate) fn fit(&self, tensor: &WireTensor) -> Result<WireTensor, HopError> {
         if self.take(tensor) {
             return Ok(tensor.clone());
@@ -174,10 +174,12 @@ pub(crate) fn is_whole(tensor: &WireTensor) -> bool {
 /// The first `keep` tokens of a tensor `[batch, seq, hidden]`, losslessly: unpacked numbers in its own dtype.
 ///
 /// # Errors
-/// `Broken` if it is no such tensor.
+/// `Nonsense` if it is no such tensor.
 pub(crate) fn first_tokens(tensor: &WireTensor, keep: usize) -> Result<WireTensor, HopError> {
     let &[batch, seq, hidden] = tensor.shape.as_slice() else {
-        return Err(HopError::Broken("hidden states have three axes".to_owned()));
+        return Err(HopError::Nonsense(
+            "hidden states have three axes".to_owned(),
+        ));
     };
     let values = decode_f32(tensor)?;
     let row = (seq * hidden).max(1);

@@ -232,7 +232,7 @@ impl ModelView {
         self.0.shared.wanted.notify_one();
     }
 
-    /// How long a step of `tokens` new tokens (over all sequences) through `blocks` blocks of `peer` takes at the client;
+    /// How long a step of `tokens` new tokens (over all sequences; 1 for a decode step of any number of them) through `blocks` blocks of `peer` takes at the client;
     /// by claims until it was measured, `None` without those.
     #[must_use]
     pub fn step_estimate(

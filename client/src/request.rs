@@ -140,6 +140,8 @@ pub async fn info(
 fn one_tensor(mut tensors: Vec<WireTensor>) -> Result<WireTensor, HopError> {
     match (tensors.pop(), tensors.is_empty()) {
         (Some(tensor), true) => Ok(tensor),
-        _ => Err(HopError::Broken("the answer is not one tensor".to_owned())),
+        _ => Err(HopError::Nonsense(
+            "the answer is not one tensor".to_owned(),
+        )),
     }
 }

@@ -13,14 +13,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use block_program::{
     Exit, Exporter, Failure, Secret,
-    http_port::{HttpPort, metrics_routes},
+    http_port::{HttpPort, guarded, metrics_routes},
 };
 use serde_json::json;
 
@@ -55,42 +54,13 @@ pub(crate) async fn start(
 }
 
 fn router(exporter: Exporter, board: Arc<StatusBoard>, token: Option<Secret>) -> Router {
-    let guarded = metrics_routes(exporter)
-        .route("/status", get(status).with_state(Arc::clone(&board)))
-        .layer(middleware::from_fn_with_state(token, check_token));
+    let routes =
+        metrics_routes(exporter).route("/status", get(status).with_state(Arc::clone(&board)));
     let open = Router::new()
         .route("/health", get(health))
         .route("/health/ready", get(ready))
         .with_state(board);
-    guarded.merge(open)
-}
-
-async fn check_token(
-    State(token): State<Option<Secret>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(token) = token else {
-        return next.run(request).await;
-    };
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .map(|value| value.as_bytes());
-    let is_right = given
-        .and_then(|value| value.strip_prefix(b"Bearer "))
-        .is_some_and(|given| token.matches(given));
-    if is_right {
-        next.run(request).await
-    } else {
-        let body = json!({ "error": "send the admin token as Authorization: Bearer TOKEN" });
-        (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, "Bearer")],
-            Json(body),
-        )
-            .into_response()
-    }
+    guarded(routes, token).merge(open)
 }
 
 async fn status(State(board): State<Arc<StatusBoard>>) -> Response {

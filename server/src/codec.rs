@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use block_model::SpanDType;
 use block_protocol::compression::{decode_f32, decode_i64, encode_f32};
-use block_protocol::{Compression, DType, ExpertResponse, WireTensor};
+use block_protocol::{Compression, DType, ExpertResponse, StepMetadata, WireTensor};
 use bytes::Bytes;
 use half::{bf16, f16};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -115,19 +115,31 @@ fn internal(error: impl std::fmt::Display) -> RequestError {
     RequestError::Internal(error.to_string())
 }
 
-/// The message of one answer. Copies the tensor, so large ones are packed off the network threads.
+/// The message of one answer. Copies the tensor, so large ones are packed off the network threads. `step_id`: the
+/// session's step that it answers; readers of the reference do not look at an answer's metadata.
 ///
 /// # Errors
 /// `Internal` for a shape that the wire cannot carry, which no answer of ours has.
-pub(crate) async fn encode_answer(output: WireTensor) -> Result<Bytes, RequestError> {
+pub(crate) async fn encode_answer(
+    output: WireTensor,
+    step_id: Option<String>,
+) -> Result<Bytes, RequestError> {
     off_thread_if_large(output.buffer.len(), move || {
         let answer = ExpertResponse {
             tensors: vec![output],
-            metadata: Bytes::new(),
+            metadata: step_id.map_or_else(Bytes::new, |id| answers_step(id).encode().into()),
         };
         answer.encode().map_err(internal)
     })
     .await
+}
+
+/// What an answer says of itself.
+fn answers_step(step_id: String) -> StepMetadata {
+    StepMetadata {
+        step_id: Some(step_id),
+        ..StepMetadata::default()
+    }
 }
 
 /// Rounds every value to the nearest that `dtype` can hold, ties to even.

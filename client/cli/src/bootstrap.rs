@@ -23,7 +23,8 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
     let identity = identity_file(flags.identity)?;
     let _lock = IdentityLock::take(&identity)?;
     let keypair: Keypair = identity_lock::load_or_create(&identity)?;
-    let port = metrics_port::start(flags.metrics_listen).await?;
+    let port =
+        metrics_port::start(flags.metrics_listen, flags.metrics_token_file.as_deref()).await?;
     let options = MemberOptions {
         keypair,
         listen_is_default: listen.is_empty(),

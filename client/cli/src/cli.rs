@@ -130,6 +130,9 @@ pub(crate) struct BootstrapFlags {
     /// Serve /metrics and /health on this address; port 0 takes a free one [default: off]
     #[arg(long, env = "SWARM_METRICS_LISTEN", value_name = "ADDR")]
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
+    /// /metrics asks for the token in this file; an address other than loopback needs one
+    #[arg(long, env = "SWARM_METRICS_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) metrics_token_file: Option<std::path::PathBuf>,
 }
 
 /// Flags of `swarm demo`.
@@ -146,8 +149,8 @@ pub(crate) struct DemoFlags {
         default_value = "Once upon a time"
     )]
     pub(crate) prompt: String,
-    /// Most tokens of the story
-    #[arg(long, env = "SWARM_DEMO_MAX_TOKENS", value_name = "N", default_value_t = 160, value_parser = clap::value_parser!(u32).range(40..=400))]
+    /// Most tokens of the story, which ends by itself after about 170
+    #[arg(long, env = "SWARM_DEMO_MAX_TOKENS", value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(40..=400))]
     pub(crate) max_tokens: u32,
     /// Leave all servers alone: no process is killed on the way
     #[arg(long)]

@@ -37,7 +37,11 @@ pub(crate) async fn run(flags: RunFlags, stop: CancellationToken) -> Result<(), 
     let peers = membership::initial_peers(&flags.swarm)?;
     check(&flags)?;
     let question = prompt::read(&flags)?;
-    let port = metrics_port::start(flags.output.metrics_listen).await?;
+    let port = metrics_port::start(
+        flags.output.metrics_listen,
+        flags.output.metrics_token_file.as_deref(),
+    )
+    .await?;
     let ready = unless_stopped(&stop, prepare(&flags, peers)).await?;
     let swarm = ready.swarm.clone();
     // What it shows in the metrics goes with its last handle.

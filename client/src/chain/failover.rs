@@ -12,6 +12,7 @@ use crate::metrics::{self, Failover};
 use crate::model_view::PlannedHop;
 use crate::session_error::SessionError;
 use block_protocol::Compression;
+use futures::future::try_join_all;
 
 impl Chain {
     /// Notes that the server of a segment failed. The server's other segments are lost with it, unless it lives and
@@ -36,42 +37,27 @@ impl Chain {
         }
     }
 
-    /// Finds servers for a segment that has none and fills their caches. Dropping it leaves the segment without a server.
+    /// Finds servers for all segments from number `from` on that have none, and fills their caches, all at once. Dropping
+    /// it leaves them without a server.
     ///
     /// # Errors
     /// `RouteLost`; the session is over then.
-    pub(super) async fn repair(&mut self, index: usize) -> Result<(), SessionError> {
-        let Some(segment) = self.segments.get(index) else {
-            return Ok(());
+    pub(super) async fn repair(&mut self, from: usize) -> Result<(), SessionError> {
+        let context = &self.context;
+        let segments = self.segments.iter().enumerate().skip(from);
+        let vacant = segments.filter(|(_, segment)| segment.live().is_none());
+        let finding = vacant.map(|(index, segment)| async move {
+            let (taken, lost) = find_successor(context, segment).await?;
+            Ok((index, taken, lost))
+        });
+        let found = match try_join_all(finding).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.end(error)),
         };
-        let (lost, plan) = match &segment.seat {
-            Seat::Taken(_) => return Ok(()),
-            Seat::Lost(plan) => (true, plan.clone()),
-            Seat::Stale(plan) => (false, plan.clone()),
-        };
-        let config = &self.context.config;
-        let avoid = if lost { vec![plan.peer] } else { Vec::new() };
-        let mut tries = Tries::new(config.repair_deadline, config.attempts, avoid);
-        let wish = (!lost).then(|| vec![plan.clone()]);
-        let taken = loop {
-            let request = self.context.request(plan.blocks.clone());
-            let route = tries.next_route(&self.context, request, wish.clone()).await;
-            let outcome = match route {
-                Ok(route) => take_over(&self.context, segment, &route).await,
-                Err(stop) => {
-                    let error = route_lost(stop, tries);
-                    if lost {
-                        metrics::record_failover(Failover::Failed);
-                    }
-                    return Err(self.end(error));
-                }
-            };
-            match outcome {
-                Ok(taken) => break taken,
-                Err(failed) => tries.failed(&self.context, failed),
-            }
-        };
-        self.install(index, taken, lost);
+        // The last one first: a segment that is cut moves those behind it.
+        for (index, taken, lost) in found.into_iter().rev() {
+            self.install(index, taken, lost);
+        }
         Ok(())
     }
 
@@ -121,11 +107,43 @@ struct TakenOver {
     tokens: usize,
 }
 
+/// Servers for a segment that has none, and whether it lost the one before.
+///
+/// # Errors
+/// `RouteLost`.
+async fn find_successor(
+    context: &Context,
+    segment: &Segment,
+) -> Result<(TakenOver, bool), SessionError> {
+    let plan = segment.plan();
+    let lost = !matches!(segment.seat, Seat::Stale(_));
+    let config = &context.config;
+    let avoid = if lost { vec![plan.peer] } else { Vec::new() };
+    let mut tries = Tries::new(config.repair_deadline, config.attempts, avoid);
+    let wish = (!lost).then(|| vec![plan.clone()]);
+    loop {
+        let request = context.request(plan.blocks.clone());
+        let route = match tries.next_route(context, request, wish.clone()).await {
+            Ok(route) => route,
+            Err(stop) => {
+                if lost {
+                    metrics::record_failover(Failover::Failed);
+                }
+                return Err(route_lost(stop, tries));
+            }
+        };
+        match take_over(context, segment, &route).await {
+            Ok(taken) => return Ok((taken, lost)),
+            Err(failed) => tries.failed(context, failed),
+        }
+    }
+}
+
 async fn take_over(
     context: &Context,
     segment: &Segment,
     route: &[PlannedHop],
-) -> Result<TakenOver, Failed> {
+) -> Result<TakenOver, Vec<Failed>> {
     let last = route.len().saturating_sub(1);
     let replies: Vec<_> = route
         .iter()
@@ -141,7 +159,9 @@ async fn take_over(
         .collect();
     let mut legs = open_all(context, route, &replies).await?;
     let inner: Vec<_> = legs.iter().take(last).map(|leg| leg.terms.output).collect();
-    let (logs, tokens) = replay(context, &segment.log, &mut legs, &inner).await?;
+    let (logs, tokens) = replay(context, &segment.log, &mut legs, &inner)
+        .await
+        .map_err(|failed| vec![failed])?;
     Ok(TakenOver { legs, logs, tokens })
 }
 

@@ -78,7 +78,7 @@ impl Log {
     /// gives the same numbers again, unless that would store more than `max_length` tokens beyond those that count.
     ///
     /// # Errors
-    /// `Broken` if a tensor cannot be cut, which was accepted by a server: never.
+    /// `Nonsense` if a tensor cannot be cut, which was accepted by a server: never.
     pub(super) fn cut(&mut self, position: usize, max_length: usize) -> Result<(), HopError> {
         if position == 0 {
             *self = Self::default();

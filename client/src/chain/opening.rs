@@ -6,13 +6,15 @@ use std::time::Duration;
 use block_network::PeerId;
 use block_protocol::compression::encode_f32;
 use block_protocol::{BlockChain, BlockUid, Compression, DType, Schemas, Span};
-use futures::future::try_join_all;
-use tokio::time::Instant;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::patience::Patience;
-use super::segment::{LiveHop, check_answer, plain_step};
+use super::segment::{LiveHop, plain_step};
 use super::wait::Watch;
+use super::witness::Witness;
 use super::{ChainConfig, Context};
 use crate::error::HopError;
 use crate::hop::{Hop, Opening};
@@ -26,23 +28,59 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// `rpc_info` of a server that lists no codecs.
 const SCHEMA_TIME: Duration = Duration::from_secs(5);
 
+/// Name of the step without tokens.
+const OPENING: &str = "open";
+
+/// Once one server of a route has failed, others have this long to fail as well, so that one try finds all dead ones.
+const FAIL_TOGETHER: Duration = Duration::from_millis(250);
+
 /// A server that failed to open a session, and why.
 pub(super) type Failed = (PeerId, HopError);
 
 /// Opens a session at each server of a route, all at once. `replies`: the codec to ask of each, where it lists any.
 ///
 /// # Errors
-/// The first failure.
+/// Every failure that is known soon after the first, at most one for each server.
 pub(super) async fn open_all(
     context: &Context,
     route: &[PlannedHop],
     replies: &[Compression],
-) -> Result<Vec<LiveHop>, Failed> {
-    let each = route.iter().zip(replies).map(|(plan, &reply)| async move {
-        let opened = open_one(context, plan, reply).await;
-        opened.map_err(|error| (plan.peer, error))
-    });
-    try_join_all(each).await
+) -> Result<Vec<LiveHop>, Vec<Failed>> {
+    let each = route.iter().zip(replies).enumerate();
+    let mut opening: FuturesUnordered<_> = each
+        .map(|(number, (plan, &reply))| async move {
+            let opened = open_one(context, plan, reply).await;
+            opened
+                .map(|hop| (number, hop))
+                .map_err(|error| (plan.peer, error))
+        })
+        .collect();
+    let mut hops = Vec::with_capacity(route.len());
+    let mut failures: Vec<Failed> = Vec::new();
+    let mut until = None;
+    loop {
+        let next = opening.next();
+        let opened = match until {
+            None => next.await,
+            Some(until) => timeout_at(until, next).await.unwrap_or(None),
+        };
+        match opened {
+            None => break,
+            Some(Ok(hop)) => hops.push(hop),
+            Some(Err(failed)) => {
+                until.get_or_insert_with(|| Instant::now() + FAIL_TOGETHER);
+                if failures.iter().all(|(peer, _)| *peer != failed.0) {
+                    failures.push(failed);
+                }
+            }
+        }
+    }
+    if failures.is_empty() {
+        hops.sort_by_key(|(number, _)| *number);
+        Ok(hops.into_iter().map(|(_, hop)| hop).collect())
+    } else {
+        Err(failures)
+    }
 }
 
 async fn open_one(
@@ -74,19 +112,21 @@ async fn open_one(
     let shape = [config.batch, 0, config.hidden];
     let dtype = plan.server.dtype.unwrap_or(DType::F32);
     let nothing = encode_f32(&[], &shape, dtype, Compression::None)?;
-    let step = plain_step(nothing, "open".to_owned(), None, None)?;
+    let step = plain_step(nothing.clone(), OPENING.to_owned(), None, None)?;
     let (answer, schemas) = tokio::try_join!(watch.exchange(&mut hop, step, false), async {
         if lists_codecs {
             return Ok(None);
         }
         schemas(context, plan).await
     })?;
-    let answer = check_answer(answer, &shape)?;
+    let mut witness = Witness::default();
+    let answer = witness.check(answer, OPENING, &nothing)?;
     Ok(LiveHop {
         hop,
         terms: terms(plan, answer.dtype, reply, schemas.as_ref()),
         plan: plan.clone(),
         session_id,
+        witness,
         held: 0,
         owed: None,
         touched: false,

@@ -1,23 +1,33 @@
 //! One step through all segments: sent or handed over, answered, repaired where a server is lost, and only then part of
 //! the session.
 
+use block_network::PeerId;
 use block_protocol::WireTensor;
 use block_protocol::limits::MAX_UNARY_BYTES;
 use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Chain;
-use super::patience::Patience;
-use super::segment::{LiveHop, Segment, check_answer, plain_step};
+use super::patience::{Patience, counted_tokens};
+use super::segment::{LiveHop, Segment, plain_step};
 use super::wait::{Pushed, Watch};
 use crate::error::{Blame, HopError};
 use crate::hop::{HopStep, session_ended};
 use crate::link_codec::Format;
 use crate::metrics::{self, Phase};
+use crate::model_view::PlannedHop;
 use crate::session_error::{SessionError, Tried};
 
 /// What a pushed message holds beside its tensor, at most: names of blocks, the rest of the route.
 const PUSH_ROOM_BYTES: usize = 256 * 1024;
+
+/// What went wrong while one step was on its way.
+#[derive(Debug, Default)]
+struct Trouble {
+    faults: Vec<Tried>,
+    /// The server that calls the step wrong, and the segment. Another one is being asked.
+    refused: Option<(usize, PeerId)>,
+}
 
 /// A step on its way.
 #[derive(Debug)]
@@ -54,7 +64,7 @@ impl Chain {
             reorder,
         };
         let mut inputs = vec![input];
-        let mut faults = Vec::new();
+        let mut trouble = Trouble::default();
         // Segments before this one are to get the step from the server before them.
         let mut promised = 0;
         let mut since = Instant::now();
@@ -76,10 +86,11 @@ impl Chain {
                 .await
             {
                 Ok(output) => {
+                    self.contradict(index, &mut trouble);
                     inputs.push(output);
                     since = Instant::now();
                 }
-                Err(error) => self.blame(index, &error, &mut faults)?,
+                Err(error) => self.blame(index, &error, &mut trouble)?,
             }
         }
         let output = inputs.pop();
@@ -87,34 +98,63 @@ impl Chain {
         output.ok_or_else(|| SessionError::Unsupported("a chain without blocks".to_owned()))
     }
 
-    /// Judges the failure of a step at one segment: another server may do it, or the step fails.
+    /// A server that called a step wrong which another one has done is no better than one that fails.
+    fn contradict(&self, index: usize, trouble: &mut Trouble) {
+        let doer = self.segments.get(index).map(|segment| segment.plan().peer);
+        if let Some((refused_at, refuser)) = trouble.refused
+            && refused_at == index
+        {
+            trouble.refused = None;
+            if doer.is_some_and(|doer| doer != refuser) {
+                let error = HopError::Nonsense("it refused what another server did".to_owned());
+                self.context.view.record_failure(refuser, &error);
+            }
+        }
+    }
+
+    /// Whether somebody else could run the blocks of a segment.
+    fn has_other(&self, plan: &PlannedHop) -> bool {
+        let mut request = self.context.request(plan.blocks.clone());
+        request.blocked.push(plan.peer);
+        self.context.view.route(&request).is_ok()
+    }
+
+    /// Judges the failure of a step at one segment: another server may do it, or the step fails. A server that calls
+    /// the step wrong is not believed before a second one says so, if there is one.
     fn blame(
         &mut self,
         index: usize,
         error: &HopError,
-        faults: &mut Vec<Tried>,
+        trouble: &mut Trouble,
     ) -> Result<(), SessionError> {
         let Some(segment) = self.segments.get(index) else {
             return Ok(());
         };
-        let peer = segment.plan().peer;
-        if error.blame() == Blame::Caller {
-            return Err(SessionError::Rejected {
-                by: peer,
-                text: error.to_string(),
-            });
+        let plan = segment.plan().clone();
+        let peer = plan.peer;
+        let calls_it_wrong = error.blame() == Blame::Caller;
+        let enough = trouble.faults.len() >= self.context.config.attempts;
+        if calls_it_wrong {
+            let is_ours = matches!(error, HopError::Unsendable(_));
+            if is_ours || enough || trouble.refused.is_some() || !self.has_other(&plan) {
+                return Err(SessionError::Rejected {
+                    by: peer,
+                    text: error.to_string(),
+                });
+            }
+            trouble.refused = Some((index, peer));
         }
         self.lose(index, error);
-        faults.push(Tried {
+        trouble.faults.push(Tried {
             peer,
             why: error.to_string(),
         });
-        if faults.len() <= self.context.config.attempts {
+        if !enough {
             return Ok(());
         }
         Err(self.end(SessionError::RouteLost {
             why: "one step failed at server after server".to_owned(),
-            tried: std::mem::take(faults),
+            tried: std::mem::take(&mut trouble.faults),
         }))
     }
 
@@ -127,7 +167,7 @@ impl Chain {
         since: Instant,
         promised: &mut usize,
     ) -> Result<WireTensor, HopError> {
-        let all = self.context.config.batch * pass.tokens;
+        let all = counted_tokens(self.context.config.batch, pass.tokens);
         let is_promised = index < *promised;
         let mut is_late = false;
         loop {
@@ -169,7 +209,7 @@ impl Chain {
                     }
                 },
             };
-            let answer = check_answer(answer, &input.shape)?;
+            let answer = live.witness.check(answer, &pass.id, input)?;
             let took = since.elapsed();
             self.context.view.record_step(peer, blocks, all, took);
             if let Some(phase) = Phase::of_step(pass.tokens) {
@@ -194,7 +234,7 @@ impl Chain {
                     let error = match said {
                         Ok(None) => session_ended(),
                         Ok(Some(_)) => {
-                            HopError::Broken("an answer came that nobody asked for".to_owned())
+                            HopError::Nonsense("an answer came that nobody asked for".to_owned())
                         }
                         Err(error) => error,
                     };
@@ -203,14 +243,7 @@ impl Chain {
             }
             index += 1;
         }
-        let mut index = 0;
-        while let Some(segment) = self.segments.get(index) {
-            if segment.live().is_none() {
-                self.repair(index).await?;
-            }
-            index += 1;
-        }
-        Ok(())
+        self.repair(0).await
     }
 
     /// Makes an answered step part of the session.

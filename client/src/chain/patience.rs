@@ -28,6 +28,15 @@ pub(super) const PROBE_TIME: Duration = Duration::from_secs(1);
 /// A server that answered is asked again after this, or after the soft limit if that is longer.
 pub(super) const PROBE_PERIOD: Duration = Duration::from_secs(1);
 
+/// What a step counts as in measured speeds: its new tokens over all rows, but one for a decode step however many rows
+/// it has, since reading the weights takes most of its time.
+pub(super) fn counted_tokens(batch: usize, seq: usize) -> usize {
+    match seq {
+        0 | 1 => seq,
+        _ => batch.saturating_mul(seq),
+    }
+}
+
 /// Limits for one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
@@ -61,6 +70,13 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decode_step_of_many_rows_is_one() {
+        assert_eq!(counted_tokens(8, 0), 0);
+        assert_eq!(counted_tokens(8, 1), 1);
+        assert_eq!(counted_tokens(8, 5), 40);
+    }
 
     #[test]
     fn limits_follow_what_was_measured() {

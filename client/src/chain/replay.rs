@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::Context;
 use super::log::{Entry, Log};
 use super::opening::Failed;
-use super::patience::Patience;
-use super::segment::{LiveHop, check_answer, plain_step};
+use super::patience::{Patience, counted_tokens};
+use super::segment::{LiveHop, plain_step};
 use super::wait::{LAST_WORDS, Watch};
 use crate::error::HopError;
 use crate::link_codec::{Format, first_tokens};
@@ -75,6 +75,10 @@ async fn run_leg(
     Ok((given, tokens))
 }
 
+fn step_name(number: usize) -> String {
+    format!("replay {number}")
+}
+
 async fn exchange_all(
     context: &Context,
     leg: &mut LiveHop,
@@ -85,7 +89,8 @@ async fn exchange_all(
     let blocks = leg.plan.blocks.len();
     let cuts = leg.plan.server.rolls_back();
     let terms = leg.terms.clone();
-    let (sender, receiver) = leg.hop.halves();
+    let LiveHop { hop, witness, .. } = leg;
+    let (sender, receiver) = hop.halves();
     let (ahead, mut sent) = mpsc::channel::<Entry>(MAX_AHEAD);
     let sending = async move {
         let mut given = Log::default();
@@ -98,7 +103,7 @@ async fn exchange_all(
             let cut = (held != entry.start).then_some(entry.start);
             let step = plain_step(
                 terms.fit(&entry.tensor)?,
-                format!("replay {}", given.entries().len()),
+                step_name(given.entries().len()),
                 entry.reorder.as_deref(),
                 cut,
             )?;
@@ -118,6 +123,7 @@ async fn exchange_all(
         Ok((given, held, tokens))
     };
     let receiving = async move {
+        let mut number = 0;
         while let Some(entry) = sent.recv().await {
             let watch = Watch {
                 node: &context.node,
@@ -125,12 +131,13 @@ async fn exchange_all(
                 patience: Patience::new(context.view.step_estimate(
                     peer,
                     blocks,
-                    context.config.batch * entry.tokens,
+                    counted_tokens(context.config.batch, entry.tokens),
                 )),
                 since: Instant::now(),
             };
             let answer = watch.answer(receiver).await?;
-            let answer = check_answer(answer, &entry.tensor.shape)?;
+            let answer = witness.check(answer, &step_name(number), &entry.tensor)?;
+            number += 1;
             if let Some((format, sink)) = &sink {
                 let tensor = format.of(answer)?;
                 // The other side has failed then, and says why itself.

@@ -5,9 +5,10 @@ use block_protocol::compression::encode_i64;
 use block_protocol::{NextServer, Span, WireTensor};
 
 use super::log::{Log, compose};
+use super::witness::Witness;
 use crate::error::HopError;
 use crate::hop::{Hop, HopStep};
-use crate::link_codec::{Format, Terms, is_whole};
+use crate::link_codec::{Format, Terms};
 use crate::model_view::PlannedHop;
 
 /// A run of blocks. Its boundaries never go away: what crossed them was rounded there, and the text depends on it. A
@@ -42,6 +43,8 @@ pub(super) struct LiveHop {
     pub(super) plan: PlannedHop,
     pub(super) session_id: String,
     pub(super) terms: Terms,
+    /// Which answers have come.
+    pub(super) witness: Witness,
     /// Tokens per sequence in its cache.
     pub(super) held: usize,
     /// A reorder that its cache lacks.
@@ -117,26 +120,6 @@ impl LiveHop {
             span: Span::new(self.plan.blocks.start, self.plan.blocks.end)?,
         })
     }
-}
-
-/// The answer, if it is one to a step of this shape.
-///
-/// # Errors
-/// `Broken` if it is not.
-pub(super) fn check_answer(answer: WireTensor, shape: &[usize]) -> Result<WireTensor, HopError> {
-    if answer.shape != shape || !answer.dtype.is_float() {
-        return Err(HopError::Broken(format!(
-            "a step of shape {shape:?} was answered by {} of shape {:?}",
-            answer.dtype.name(),
-            answer.shape
-        )));
-    }
-    if !is_whole(&answer) {
-        return Err(HopError::Broken(
-            "the answer's bytes do not fit its shape".to_owned(),
-        ));
-    }
-    Ok(answer)
 }
 
 /// A step without a route.

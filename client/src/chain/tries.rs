@@ -19,6 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+const TIME_PASSED: &str = "the time for it has passed";
+
 /// What has been tried.
 #[derive(Debug)]
 pub(super) struct Tries {
@@ -66,6 +68,9 @@ impl Tries {
         request: RouteRequest,
         wish: Option<Vec<PlannedHop>>,
     ) -> Result<Vec<PlannedHop>, Stop> {
+        if !self.tried.is_empty() && Instant::now() >= self.deadline {
+            return Err(Stop::Exhausted(TIME_PASSED.to_owned()));
+        }
         if self.left == 0 {
             return Err(Stop::Exhausted("every attempt failed".to_owned()));
         }
@@ -103,7 +108,7 @@ impl Tries {
         if route.iter().any(has_failed) || self.avoid.iter().any(planned) {
             let until = Instant::now() + self.pause;
             if until >= self.deadline {
-                return Err(Stop::Exhausted("the time for it has passed".to_owned()));
+                return Err(Stop::Exhausted(TIME_PASSED.to_owned()));
             }
             sleep_until(until).await;
             self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
@@ -111,8 +116,21 @@ impl Tries {
         Ok(route)
     }
 
-    /// Notes that a try failed.
-    pub(super) fn failed(&mut self, context: &Context, (peer, error): Failed) {
+    /// Notes that a try failed, at these servers. A try that has found nothing but servers that are gone costs none.
+    pub(super) fn failed(&mut self, context: &Context, failures: Vec<Failed>) {
+        let is_news = |(peer, error): &Failed| {
+            matches!(error, HopError::Unreachable(_))
+                && self.tried.iter().all(|tried| tried.peer != *peer)
+        };
+        if failures.iter().all(is_news) {
+            self.left += 1;
+        }
+        for failed in failures {
+            self.failed_at(context, failed);
+        }
+    }
+
+    fn failed_at(&mut self, context: &Context, (peer, error): Failed) {
         note_failure(context, peer, &error);
         self.tried.push(Tried {
             peer,
@@ -136,12 +154,36 @@ impl Tries {
 pub(super) fn note_failure(context: &Context, peer: PeerId, error: &HopError) {
     tracing::debug!(%peer, %error, "hop failed");
     context.view.record_failure(peer, error);
-    let reason = match error {
+    metrics::record_hop_failure(failure_label(error));
+}
+
+fn failure_label(error: &HopError) -> HopFailure {
+    match error {
         HopError::Unreachable(_) => HopFailure::Connect,
         HopError::Timeout => HopFailure::Timeout,
         HopError::Refused(_) if error.blame() == Blame::Busy => HopFailure::Overloaded,
         HopError::Refused(_) | HopError::Unsendable(_) => HopFailure::Protocol,
+        HopError::Nonsense(_) => HopFailure::BadTensor,
         HopError::Broken(_) => HopFailure::Disconnected,
-    };
-    metrics::record_hop_failure(reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_counted_under_its_own_name() {
+        let refused = |text: &str| HopError::Refused(text.to_owned());
+        for (error, label) in [
+            (HopError::Unreachable(String::new()), HopFailure::Connect),
+            (HopError::Timeout, HopFailure::Timeout),
+            (refused("this server is busy: x"), HopFailure::Overloaded),
+            (refused("no"), HopFailure::Protocol),
+            (HopError::Nonsense(String::new()), HopFailure::BadTensor),
+            (HopError::Broken(String::new()), HopFailure::Disconnected),
+        ] {
+            assert_eq!(failure_label(&error), label, "{error}");
+        }
+    }
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use block_network::{Node, PeerId};
-use block_protocol::WireTensor;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::patience::{PROBE_PERIOD, PROBE_TIME, Patience};
 use crate::error::HopError;
-use crate::hop::{Hop, HopReceiver, HopStep, session_ended};
+use crate::hop::{Answer, Hop, HopReceiver, HopStep, session_ended};
 use crate::request::info;
 
 /// What a server says of a stream that broke while we wrote to it comes within this, if at all.
@@ -28,7 +27,7 @@ pub(super) struct Watch<'a> {
 #[derive(Debug)]
 pub(super) enum Pushed {
     /// The answer.
-    Answer(WireTensor),
+    Answer(Answer),
     /// Nothing yet: time for our own copy.
     Late,
 }
@@ -38,7 +37,7 @@ impl Watch<'_> {
     ///
     /// # Errors
     /// `Timeout` if the server does not live, or is busy for too long; otherwise what ended the stream.
-    pub(super) async fn answer(&self, receiver: &mut HopReceiver) -> Result<WireTensor, HopError> {
+    pub(super) async fn answer(&self, receiver: &mut HopReceiver) -> Result<Answer, HopError> {
         let give_up = self.since + self.patience.hard;
         let mut ask_at = self.since + self.patience.soft;
         loop {
@@ -84,7 +83,7 @@ impl Watch<'_> {
         hop: &mut Hop,
         step: HopStep,
         promised: bool,
-    ) -> Result<WireTensor, HopError> {
+    ) -> Result<Answer, HopError> {
         let (sender, receiver) = hop.halves();
         let mut sending = std::pin::pin!(sender.send(step));
         tokio::select! {
@@ -97,7 +96,7 @@ impl Watch<'_> {
             answer = self.answer(receiver) => {
                 let answer = answer?;
                 if !promised {
-                    return Err(HopError::Broken("an answer came before its step".to_owned()));
+                    return Err(HopError::Nonsense("an answer came before its step".to_owned()));
                 }
                 // The rest of the message is in the way of the next one.
                 let sent = timeout(self.patience.soft, sending).await;
@@ -116,6 +115,7 @@ impl Watch<'_> {
                 HopError::Unreachable(_)
                 | HopError::Timeout
                 | HopError::Broken(_)
+                | HopError::Nonsense(_)
                 | HopError::Unsendable(_),
             ) => false,
         }

@@ -102,9 +102,9 @@ label! {
         Timeout = "timeout",
         /// The server had no room.
         Overloaded = "overloaded",
-        /// An error frame, or an answer that makes no sense.
+        /// An error frame, or a request that cannot be sent.
         Protocol = "protocol",
-        /// An answer of the wrong shape, or with values that are not numbers.
+        /// An answer that is none to the step: of another shape, with bytes that do not fit it, or unasked for.
         BadTensor = "bad_tensor",
         /// The stream ended.
         Disconnected = "disconnected",

@@ -46,16 +46,28 @@ async fn our_own_links_are_8_bit_in_both_directions_and_pythons_are_not() {
     let implied = Compression::Blockwise8Implied;
     assert!(only(&seen[0].streamed, implied) && only(&seen[0].answered, implied));
     assert!(only(&seen[1].pushed, implied) && seen[1].pushed.len() == 6);
-    for codecs in [
-        &seen[1].answered,
-        &seen[2].streamed,
-        &seen[2].answered,
-        &seen[3].streamed,
-    ] {
+    // The client unpacks what the next server cannot read, and packs what comes from it.
+    assert!(only(&seen[1].answered, implied) && only(&seen[3].streamed, implied));
+    for codecs in [&seen[2].streamed, &seen[2].answered] {
         assert!(
             only(codecs, Compression::None) && codecs.len() == 6,
             "{codecs:?}"
         );
     }
     assert!(only(&seen[3].answered, implied));
+}
+
+#[tokio::test]
+async fn many_dead_servers_cost_no_attempts() {
+    // Seven of eight are gone for each span, and their records are still there.
+    let spans: Vec<_> = [0..2, 2..4, 4..6].into_iter().cycle().take(24).collect();
+    let swarm = TestSwarm::ours(&spans).await;
+    for server in swarm.servers.iter().skip(3) {
+        server.die().await;
+    }
+    let mut config = swarm.config(ActivationCodec::None, true);
+    config.attempts = 1;
+    let mut chain = swarm.open(config).await.unwrap();
+    let outputs = generate(&mut chain, 1, 7, 2).await.unwrap();
+    assert_eq!(outputs, expected(6, 1, 7, 2));
 }

@@ -362,7 +362,10 @@ impl Shared {
             let mut seen = self.seen.lock().unwrap();
             seen.answered.push(output.compression);
         }
-        let answer = broken(output.clone(), fault);
+        // As our servers do, and the reference's do not.
+        let names = self.kind.implementation.is_some();
+        let named = metadata.step_id.clone().filter(|_| names);
+        let answer = broken(output.clone(), named, fault);
         let times = if fault == Some(Fault::Twice) { 2 } else { 1 };
         for _ in 0..times {
             // A client that is gone is noticed at the next read.
@@ -476,16 +479,20 @@ impl Stay {
 }
 
 /// The answer's message, spoiled as the fault says.
-fn broken(mut output: WireTensor, fault: Option<Fault>) -> Bytes {
+fn broken(mut output: WireTensor, step_id: Option<String>, fault: Option<Fault>) -> Bytes {
     match fault {
         Some(Fault::Garbage) => return Bytes::from_static(b"\xff\xff\xff\xff"),
         Some(Fault::CutBuffer) => output.buffer.truncate(output.buffer.len() / 2),
         Some(Fault::WrongShape) => output.shape[2] += 1,
         _ => {}
     }
+    let metadata = step_id.map(|id| StepMetadata {
+        step_id: Some(id),
+        ..StepMetadata::default()
+    });
     ExpertResponse {
         tensors: vec![output],
-        metadata: Bytes::new(),
+        metadata: metadata.map_or_else(Bytes::new, |named| named.encode().into()),
     }
     .encode()
     .unwrap()

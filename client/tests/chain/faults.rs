@@ -7,6 +7,7 @@ use block_client::{ActivationCodec, ChainStats, SessionError};
 use crate::fake::{Fault, Kind};
 use crate::model::Model;
 use crate::swarm::{TestSwarm, check_outputs};
+use crate::toy::{HIDDEN, numbers};
 
 /// Runs a prompt and ten tokens over two servers for each of three spans; `fault` happens at the `stop`th server of the
 /// route, at its `step`th step.
@@ -113,24 +114,39 @@ async fn a_session_that_ended_in_order_is_opened_again_at_the_same_server() {
 
 #[tokio::test]
 async fn the_callers_own_fault_fails_the_step_and_nothing_else() {
-    let swarm = TestSwarm::ours(&[0..2, 2..4, 2..4]).await;
-    let mut chain = swarm
-        .open(swarm.config(ActivationCodec::Auto, true))
-        .await
-        .unwrap();
-    let mut model = Model::of(&swarm, &chain, 1);
-    check_outputs(&mut chain, &mut model, 5, 2).await;
-    let server = swarm.server_of(&chain, 1);
-    server.at(0, Fault::Blame);
-    let refused = chain
-        .step(&crate::toy::numbers(99, crate::toy::HIDDEN), None)
-        .await;
-    let peer = server.peer;
-    assert!(matches!(refused, Err(SessionError::Rejected { by, .. }) if by == peer));
-    assert_eq!(chain.position(), 7);
-    check_outputs(&mut chain, &mut model, 1, 3).await;
-    assert_eq!(chain.stats().failovers, 0);
-    assert_eq!(chain.stats().route[1].peer, peer);
+    // Nobody else has the blocks; or somebody has, and says the same.
+    for others in [0, 1] {
+        let spans = [0..2, 2..4, 2..4];
+        let swarm = TestSwarm::ours(&spans[..2 + others]).await;
+        let config = swarm.config(ActivationCodec::Auto, true);
+        let mut chain = swarm.open(config).await.unwrap();
+        let mut model = Model::of(&swarm, &chain, 1);
+        check_outputs(&mut chain, &mut model, 5, 2).await;
+        let first = swarm.server_of(&chain, 1).peer;
+        for server in &swarm.servers[1..] {
+            // The second one is filled with three steps first.
+            let step = if server.peer == first { 0 } else { 3 };
+            server.at(step, Fault::Blame);
+        }
+        let refused = chain.step(&numbers(99, HIDDEN), None).await;
+        let Err(SessionError::Rejected { by, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(by == first, others == 0);
+        assert_eq!(chain.position(), 7);
+        check_outputs(&mut chain, &mut model, 1, 3).await;
+        assert_eq!(chain.stats().failovers, others as u64);
+        let banned = |server: &block_client::ServerStatus| server.banned_for.is_some();
+        assert!(!swarm.view.snapshot().servers.iter().any(banned));
+    }
+}
+
+#[tokio::test]
+async fn one_server_that_calls_a_step_wrong_is_not_believed() {
+    for push in [false, true] {
+        let stats = disturbed(Fault::Blame, 1, 6, ActivationCodec::Auto, push).await;
+        assert_eq!((stats.failovers, stats.replayed_tokens), (1, 10));
+    }
 }
 
 #[tokio::test]
@@ -151,7 +167,7 @@ async fn a_lost_span_may_be_taken_over_in_other_cuts() {
             assert_eq!((stats.failovers, stats.replayed_tokens), (1, 16));
             // And one of them dies, too.
             swarm.server_of(&chain, 2).die().await;
-            let input = crate::toy::numbers(5, crate::toy::HIDDEN);
+            let input = numbers(5, HIDDEN);
             let lost = chain.step(&input, None);
             let lost = tokio::time::timeout(Duration::from_secs(30), lost)
                 .await

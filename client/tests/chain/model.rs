@@ -16,7 +16,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// For a chain that has just been opened. Auto means 8-bit without a table between servers that list it.
+    /// For a chain that has just been opened. Auto means 8-bit without a table at a boundary beside a server that lists it.
     pub(crate) fn of(swarm: &TestSwarm, chain: &Chain, batch: usize) -> Self {
         let stats = chain.stats();
         let is_auto = stats.codec == ActivationCodec::Auto;
@@ -30,7 +30,7 @@ impl Model {
         };
         let last = stats.route.len() - 1;
         let segments = stats.route.iter().enumerate().map(|(number, stop)| {
-            let small = lists(number) && (number == last || lists(number + 1));
+            let small = lists(number) || number < last && lists(number + 1);
             (Toy::new(stop.blocks.clone(), batch), codec(small))
         });
         Self {

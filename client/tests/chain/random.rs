@@ -18,9 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REPAIR: Duration = Duration::from_secs(6);
 const BLOCKS: usize = 6;
 
-/// Not `Twice`: answers carry no identity, so a server that answers twice while others are awaited cannot be found out.
 fn fault(rng: &mut StdRng) -> Fault {
-    match rng.random_range(0..12) {
+    match rng.random_range(0..13) {
         0 => Fault::DieBefore,
         1 => Fault::DieAfter,
         2 => Fault::Stop,
@@ -32,6 +31,7 @@ fn fault(rng: &mut StdRng) -> Fault {
         8 => Fault::Garbage,
         9 => Fault::LosePush,
         10 => Fault::Blame,
+        11 => Fault::Twice,
         _ => Fault::LatePush(rng.random_range(1..200)),
     }
 }

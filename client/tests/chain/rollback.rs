@@ -153,3 +153,34 @@ async fn lengths_are_held_and_long_inputs_are_cut() {
     assert_eq!(output, wanted);
     assert_eq!(chain.position(), 2500);
 }
+
+#[tokio::test]
+async fn several_segments_are_filled_at_the_same_time() {
+    // Petals 2.2 cannot go back: both must be filled anew.
+    let spans = [(Kind::petals(), 0..2), (Kind::petals(), 2..4)];
+    let swarm = TestSwarm::start(spans.to_vec()).await;
+    let config = swarm.config(ActivationCodec::None, false);
+    let mut chain = swarm.open(config).await.unwrap();
+    let mut model = Model::of(&swarm, &chain, 1);
+    check_outputs(&mut chain, &mut model, 6, 0).await;
+    back(&mut chain, &mut model, 3);
+    let slow = std::time::Duration::from_millis(1500);
+    for server in &swarm.servers {
+        server.at(0, Fault::Slow(1500));
+    }
+    let began = std::time::Instant::now();
+    check_outputs(&mut chain, &mut model, 1, 0).await;
+    assert!(began.elapsed() >= slow && began.elapsed() < slow * 2);
+    assert_eq!(chain.stats().replayed_tokens, 6);
+}
+
+#[tokio::test]
+async fn decode_steps_of_several_rows_are_measured_as_such() {
+    let swarm = TestSwarm::ours(&[0..2, 2..4]).await;
+    let mut config = swarm.config(ActivationCodec::None, false);
+    config.batch = 3;
+    let mut chain = swarm.open(config).await.unwrap();
+    chain.step(&numbers(0, 3 * HIDDEN), None).await.unwrap();
+    let servers = swarm.view.snapshot().servers;
+    assert!(servers.iter().all(|server| server.measured.is_some()));
+}

@@ -48,7 +48,7 @@ async fn answer(context: &Context, peer: PeerId, body: Bytes) -> Result<Bytes, R
     let _seat = context.forwards.enter(peer)?;
     let request = ExpertRequest::decode(body)?;
     let output = run(context, peer, request).await?;
-    let body = codec::encode_answer(output).await?;
+    let body = codec::encode_answer(output, None).await?;
     if body.len() > MAX_UNARY_BYTES - ENVELOPE_BYTES {
         return Err(RequestError::TooLong(format!(
             "the answer has {} bytes and one message holds {MAX_UNARY_BYTES}; use rpc_forward_stream",
@@ -83,7 +83,7 @@ async fn answer_in_parts(
     let output = inputs.meanwhile(run(context, peer, request)).await?;
     let mut sent_bytes = 0;
     for part in split(output, MAX_PART_BYTES) {
-        let body = codec::encode_answer(part).await?;
+        let body = codec::encode_answer(part, None).await?;
         sent_bytes += body.len();
         inputs.send(body, context.config.request_timeout).await?;
     }

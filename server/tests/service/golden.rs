@@ -5,7 +5,7 @@ use std::path::Path;
 
 use block_network::Node;
 use block_protocol::frame::decode_request;
-use block_protocol::{ExpertInfo, ExpertResponse, Rpc, ServerRpcInfo};
+use block_protocol::{ExpertInfo, ExpertRequest, ExpertResponse, Rpc, ServerRpcInfo, StepMetadata};
 use bytes::{Bytes, BytesMut};
 
 use crate::support::*;
@@ -45,6 +45,12 @@ async fn call(client: &Node, server: &Server, rpc: Rpc, body: Bytes) -> Bytes {
         .unwrap()
 }
 
+/// The step that an answer says it answers.
+fn named_step(body: &Bytes) -> Option<String> {
+    let metadata = ExpertResponse::decode(body.clone()).unwrap().metadata;
+    StepMetadata::decode(&metadata).unwrap().step_id
+}
+
 fn only_shape(body: Bytes) -> Vec<usize> {
     let mut tensors = ExpertResponse::decode(body).unwrap().tensors;
     assert_eq!(tensors.len(), 1);
@@ -61,11 +67,13 @@ async fn a_petals_session_is_answered_step_by_step_and_closed() {
         .unwrap();
     for (step, seq) in [(0, 3), (1, 1), (2, 1)] {
         let frame = golden(CALLS, &format!("petals.rpc_inference.request.step{step}"));
-        stream
-            .send(frame.slice(STREAM_HEADER_BYTES..))
-            .await
-            .unwrap();
+        let request = frame.slice(STREAM_HEADER_BYTES..);
+        let asked = ExpertRequest::decode(request.clone()).unwrap().metadata;
+        stream.send(request).await.unwrap();
         let body = stream.recv_within(PATIENCE).await.unwrap().unwrap();
+        let step_id = StepMetadata::decode(&asked).unwrap().step_id;
+        assert!(step_id.is_some());
+        assert_eq!(named_step(&body), step_id);
         assert_eq!(only_shape(body), [1, seq, HIDDEN]);
     }
     // The session holds what it asked for: 16 tokens in each of its blocks.
@@ -159,7 +167,7 @@ async fn a_push_from_a_petals_server_is_a_step_of_our_session() {
     let other = crate::support::client(&[&server]).await;
     let name = "inbound.TransformerConnectionHandler.rpc_push.request.frame";
     let pushed = golden_call(PUSHES, name);
-    let request = block_protocol::ExpertRequest::decode(pushed.clone()).unwrap();
+    let request = ExpertRequest::decode(pushed.clone()).unwrap();
     let batch = request.tensors[0].shape[0];
     let mut hop = hop_with(&client, &server, 0..4, |opening| {
         opening.session_id = Some("target-session".to_owned());

@@ -1,6 +1,7 @@
 //! Flags of `swarm run`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use block_client::{ActivationCodec, SamplingConfig};
@@ -194,6 +195,15 @@ pub(crate) struct OutputFlags {
         hide_short_help = true
     )]
     pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// /metrics asks for the token in this file; an address other than loopback needs one
+    #[arg(
+        long,
+        env = "SWARM_METRICS_TOKEN_FILE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub(crate) metrics_token_file: Option<PathBuf>,
 
     /// Stay this long after the answer, in seconds, so that the last metrics are read [default: do not stay]
     #[arg(long, env = "SWARM_METRICS_LINGER", value_name = "S", value_parser = parse_seconds, requires = "metrics_listen", hide_short_help = true)]

@@ -1,10 +1,10 @@
-//! The story: streamed, with a server killed in the middle of it.
+//! The story: written once in silence, then streamed, with a server killed in the middle of it.
 
 use std::sync::Arc;
 
 use block_client::{
     Chain, ChainConfig, ChainStats, Finished, GenerateConfig, LocalModel, ModelView, RouteStop,
-    SamplingConfig, Session, Swarm,
+    SamplingConfig, Session, SessionError, Swarm,
 };
 use block_network::PeerId;
 use block_program::Failure;
@@ -15,6 +15,7 @@ use super::server_process::ServerProcess;
 use crate::cli::DemoFlags;
 use crate::ending::Ending;
 use crate::output;
+use crate::progress::Waiting;
 use crate::session_failure::session_failure;
 
 /// Streams the story; kills a server of its route on the way unless that is not wanted.
@@ -33,25 +34,38 @@ pub(super) async fn tell(
     let prompt = local.tokenizer.encode(&flags.prompt).map_err(|error| {
         Failure::usage("--prompt cannot be turned into tokens").caused_by(&error)
     })?;
+    let mut generate = GenerateConfig::new(max_tokens);
+    generate.sampling = SAMPLING;
     let config = &local.config;
     let length = prompt.len() + max_tokens;
-    let chain = ChainConfig::new(0..config.num_blocks, config.hidden, length);
-    let chain = Chain::open(view, swarm.node().clone(), chain)
-        .await
-        .map_err(failed)?;
-    let mut session = Session::new(Arc::clone(&local), chain);
+    let mut chain = ChainConfig::new(0..config.num_blocks, config.hidden, length);
+    let open = async |chain: &ChainConfig| {
+        let chain = Chain::open(view.clone(), swarm.node().clone(), chain.clone()).await;
+        chain.map(|chain| Session::new(Arc::clone(&local), chain))
+    };
+    let undisturbed = {
+        let _waiting = Waiting::new("writing the story once without any failure");
+        let mut session = open(&chain).await.map_err(failed)?;
+        let written = write(&mut session, prompt.clone(), generate.clone()).await;
+        let route = session.stats().route;
+        session.close().await;
+        Written {
+            ids: written.map_err(failed)?,
+            route,
+        }
+    };
+    // Over the same servers: where hidden states are rounded is part of the text.
+    chain.pinned = Some(undisturbed.route.iter().map(|stop| stop.peer).collect());
+    let mut session = open(&chain).await.map_err(failed)?;
     let before = session.stats().route;
     output::line(&format!("Route: {}", route_text(&before, servers)))?;
     output::line("")?;
     output::text(&flags.prompt)?;
 
-    let mut generate = GenerateConfig::new(max_tokens);
-    generate.sampling = SAMPLING;
-    generate.ignore_eos = false;
     let victim = (!flags.no_kill).then(|| victim(&before, servers)).flatten();
     let mut killed = None;
     let mut generation = session.generate(prompt, generate).map_err(failed)?;
-    let kill_at = max_tokens / KILL_AFTER_PART;
+    let kill_at = (max_tokens / KILL_AFTER_PART).min(KILL_AFTER_TOKENS);
     while let Some(token) = generation.next().await {
         let token = token.map_err(failed)?;
         output::text(&token.text)?;
@@ -66,7 +80,33 @@ pub(super) async fn tell(
     let stats = session.stats();
     session.close().await;
     output::line("\n")?;
-    report(&story, &stats, servers, killed)
+    report(&story, &stats, servers, killed)?;
+    if killed.is_some() && before == undisturbed.route {
+        output::line(if story.ids == undisturbed.ids {
+            "The same story was written before without any failure: the text is the same, token for token."
+        } else {
+            "The same story was written before without any failure, and the text is NOT the same: this is a bug."
+        })?;
+    }
+    Ok(())
+}
+
+/// A story that nobody has seen yet.
+struct Written {
+    ids: Vec<u32>,
+    route: Vec<RouteStop>,
+}
+
+async fn write(
+    session: &mut Session,
+    prompt: Vec<u32>,
+    generate: GenerateConfig,
+) -> Result<Vec<u32>, SessionError> {
+    let mut generation = session.generate(prompt, generate)?;
+    while let Some(token) = generation.next().await {
+        token?;
+    }
+    Ok(generation.finish().ids)
 }
 
 /// The server that can be lost: on the route, and without it every block still has a server.
@@ -158,7 +198,9 @@ const SAMPLING: SamplingConfig = SamplingConfig {
     frequency_penalty: 0.0,
     seed: Some(7),
 };
-/// The server is killed after this part of the longest story.
+/// The server is killed after this part of the longest story, and after this many tokens at the latest: a story has
+/// hardly ever fewer than three times as many.
 const KILL_AFTER_PART: usize = 4;
+const KILL_AFTER_TOKENS: usize = 40;
 /// Tokens to wait for the end of a word.
 const WORD_PATIENCE: usize = 8;

@@ -112,6 +112,20 @@ fn a_swarm_that_nobody_answers_for_ends_with_69() {
 }
 
 #[test]
+fn metrics_for_other_machines_need_a_token() {
+    let home = home();
+    let open = ["--metrics-listen", "0.0.0.0:0"];
+    let hint = ["would be open to other machines", "hint: name a file"];
+    let run = ["run", "MODEL", "hello", "--initial-peers", PEER];
+    home.output([&run[..], &open].concat()).fails_with(2, &hint);
+    home.output([&["bootstrap"], &open[..]].concat())
+        .fails_with(2, &hint);
+    let missing = ["--metrics-token-file", "/nonexistent/token"];
+    home.output([&run[..], &open, &missing].concat())
+        .fails_with(66, &["/nonexistent/token"]);
+}
+
+#[test]
 fn a_taken_port_ends_with_71() {
     let home = home();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -16,6 +16,8 @@ use crate::session::{StepHead, Verdict};
 /// A step that has passed every check and is counted as part of the session.
 #[derive(Debug)]
 struct Prepared {
+    /// Named in the answer.
+    step_id: Option<String>,
     input: StepInput,
     /// The codec of the step's hidden states, if its output is to be pushed on.
     push_codec: Option<Compression>,
@@ -113,6 +115,7 @@ impl Stay<'_> {
         // Deep prompts are not pushed: the next server needs its own.
         let is_pushed_on = !metadata.next_servers.is_empty() && prompts.is_none();
         Ok(Some(Prepared {
+            step_id: metadata.step_id.clone(),
             push_codec: codec.filter(|_| is_pushed_on),
             input: StepInput {
                 blocks: self.blocks.clone(),
@@ -130,6 +133,7 @@ impl Stay<'_> {
     /// Computes a step, packs the answer and sends it.
     async fn perform(&mut self, prepared: Prepared) -> Result<Performed, RequestError> {
         let Prepared {
+            step_id,
             input,
             push_codec,
             mut clock,
@@ -156,7 +160,7 @@ impl Stay<'_> {
         };
         let (codec, tokens) = (output.compression.name(), shape[0] * shape[1]);
         debug!(codec, tokens, "step answered");
-        let body = codec::encode_answer(output).await?;
+        let body = codec::encode_answer(output, step_id).await?;
         clock.serialized();
         drop(memory);
         let sent_bytes = body.len();
