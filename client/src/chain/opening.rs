@@ -130,6 +130,7 @@ async fn open_one(
         held: 0,
         owed: None,
         touched: false,
+        late_pushes: 0,
     })
 }
 

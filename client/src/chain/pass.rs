@@ -201,9 +201,13 @@ impl Chain {
             let answer = match step {
                 Some(step) => watch.exchange(&mut live.hop, step, is_late).await?,
                 None => match watch.pushed(live.hop.halves().1).await? {
-                    Pushed::Answer(answer) => answer,
+                    Pushed::Answer(answer) => {
+                        live.late_pushes = 0;
+                        answer
+                    }
                     Pushed::Late => {
                         tracing::trace!(%peer, "a pushed step is late, sending a copy");
+                        live.late_pushes += 1;
                         is_late = true;
                         continue;
                     }
@@ -211,7 +215,10 @@ impl Chain {
             };
             let answer = live.witness.check(answer, &pass.id, input)?;
             let took = since.elapsed();
-            self.context.view.record_step(peer, blocks, all, took);
+            if !is_late {
+                // The wait for a push says nothing of the server, and the next wait would be measured by it.
+                self.context.view.record_step(peer, blocks, all, took);
+            }
             if let Some(phase) = Phase::of_step(pass.tokens) {
                 metrics::record_hop(phase, took);
             }
@@ -306,6 +313,7 @@ fn hands_over(
 ) -> bool {
     let output = live.terms.output;
     live.plan.server.pushes()
+        && to.is_reached_from(live)
         && output.codec == carried.codec
         && output == from.output
         && to.terms.takes_format(output)

@@ -11,6 +11,10 @@ use crate::hop::{Hop, HopStep};
 use crate::link_codec::{Format, Terms};
 use crate::model_view::PlannedHop;
 
+/// Steps in a row that may come late by push before the client takes them there itself: one may be bad luck, and each
+/// costs its wait.
+const MAX_LATE_PUSHES: usize = 3;
+
 /// A run of blocks. Its boundaries never go away: what crossed them was rounded there, and the text depends on it. A
 /// repair may cut it into several, with lossless boundaries between them.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(super) struct LiveHop {
     pub(super) owed: Option<Vec<usize>>,
     /// A step is on its way to it, and nobody has seen yet that all went well.
     pub(super) touched: bool,
+    /// Steps in a row that the server before it was to hand over and that did not come in time.
+    pub(super) late_pushes: usize,
 }
 
 impl Segment {
@@ -102,6 +108,12 @@ impl Segment {
 impl LiveHop {
     pub(super) fn peer(&self) -> PeerId {
         self.plan.peer
+    }
+
+    /// Whether the server before it may hand steps over to it. Some pairs of servers cannot reach each other.
+    pub(super) fn is_reached_from(&self, before: &Self) -> bool {
+        // A server does not dial itself.
+        self.peer() != before.peer() && self.late_pushes < MAX_LATE_PUSHES
     }
 
     /// The reorder to send so that the cache becomes what the step means.
