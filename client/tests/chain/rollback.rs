@@ -115,10 +115,9 @@ async fn a_dropped_step_leaves_no_trace() {
             check_outputs(&mut chain, &mut model, 4, 2).await;
             swarm.server_of(&chain, stop).at(0, Fault::Slow(300));
             let input = numbers(77, HIDDEN);
-            tokio::select! {
-                outcome = chain.step(&input, None) => panic!("too soon: {outcome:?}"),
-                () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
-            }
+            let patience = std::time::Duration::from_millis(100);
+            let outcome = tokio::time::timeout(patience, chain.step(&input, None)).await;
+            assert!(outcome.is_err(), "too soon: {outcome:?}");
             assert_eq!(chain.position(), 6);
             check_outputs(&mut chain, &mut model, 2, 2).await;
         }
