@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::Chain;
+use super::packing::unpack;
 use super::patience::{Patience, counted_tokens};
 use super::segment::{LiveHop, Segment, plain_step};
 use super::wait::{Pushed, Watch};
@@ -42,7 +43,7 @@ pub(super) struct Pass<'a> {
 }
 
 impl Chain {
-    /// Runs one step, `input` in the first boundary's format. Returns the last segment's output, packed. Dropping it
+    /// Runs one step, `input` in the first boundary's format. Returns the last segment's output, unpacked. Dropping it
     /// leaves hops touched, which the next step replaces.
     ///
     /// # Errors
@@ -52,7 +53,7 @@ impl Chain {
         input: WireTensor,
         tokens: usize,
         reorder: Option<&[usize]>,
-    ) -> Result<WireTensor, SessionError> {
+    ) -> Result<Vec<f32>, SessionError> {
         self.make_ready().await?;
         let position = self.position;
         let behind = |segment: &Segment| segment.live().is_some_and(|live| live.held != position);
@@ -93,9 +94,13 @@ impl Chain {
                 Err(error) => self.blame(index, &error, &mut trouble)?,
             }
         }
-        let output = inputs.pop();
+        let output = inputs
+            .pop()
+            .ok_or_else(|| SessionError::Unsupported("a chain without blocks".to_owned()))?;
+        // The last await: who drops it has neither the output nor the step.
+        let output = unpack(output).await?;
         self.accept(&pass, inputs);
-        output.ok_or_else(|| SessionError::Unsupported("a chain without blocks".to_owned()))
+        Ok(output)
     }
 
     /// A server that called a step wrong which another one has done is no better than one that fails.

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Chain;
 use super::log::compose;
-use super::packing::{pack, unpack};
+use super::packing::pack;
 use crate::metrics::{self, Phase};
 use crate::session_error::SessionError;
 
@@ -30,13 +30,19 @@ impl Chain {
             self.pending = reorder;
             return Ok(Vec::new());
         }
+        let most = (MAX_STEP_TOKENS / self.context.config.batch).max(1);
+        // Cut into several, it would reorder twice if it were repeated after a failure in its middle.
+        if seq > most && reorder.is_some() {
+            return Err(SessionError::BadInput(format!(
+                "a step that reorders rows may have {most} tokens per row, not {seq}: send those after them in another step"
+            )));
+        }
         if let Some(position) = self.unfinished.take() {
             self.roll_back(position)?;
         }
         let began = Instant::now();
         let start = self.position;
-        let most = (MAX_STEP_TOKENS / self.context.config.batch).max(1);
-        let output = if seq <= most || reorder.is_some() {
+        let output = if seq <= most {
             self.one_step(hidden, seq, reorder.as_deref()).await?
         } else {
             self.unfinished = Some(start);
@@ -91,12 +97,7 @@ impl Chain {
         reorder: Option<&[usize]>,
     ) -> Result<Vec<f32>, SessionError> {
         let input = pack(&self.context.config, &self.entrance, hidden, seq).await?;
-        let output = self.pass(input, seq, reorder).await?;
-        match unpack(output).await {
-            // The step is part of the session by now, but its output is lost.
-            Err(error) => Err(self.end(error)),
-            output => output,
-        }
+        self.pass(input, seq, reorder).await
     }
 
     /// A long input, cut along its tokens.

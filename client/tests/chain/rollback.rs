@@ -143,6 +143,8 @@ async fn lengths_are_held_and_long_inputs_are_cut() {
         chain.step(&[0.0; HIDDEN + 1], None).await,
         Err(SessionError::BadInput(_))
     ));
+    let too_long = chain.step(&numbers(0, 2049 * HIDDEN), Some(&[0])).await;
+    assert!(matches!(too_long, Err(SessionError::BadInput(_))));
     let mut model = Model::of(&swarm, &chain, 1);
     let input = numbers(1, 2500 * HIDDEN);
     let output = chain.step(&input, None).await.unwrap();
