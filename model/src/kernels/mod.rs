@@ -1,0 +1,25 @@
+//! Arithmetic on plain memory, written for the processor: the only `unsafe` code for speed.
+//!
+//! What holds in every kernel: one number's reduction order is fixed by its own row, so an output is the same to the
+//! last bit alone and in a batch, on one thread and on many. Levels may differ from each other in the last bits.
+//!
+//! In reading order:
+//! - `level`: which instructions are used; `pool`: the threads; `arena`, `disjoint`: memory
+//! - `format`, `packed`, `quantize`: weights as panels of [`PANEL`](format::PANEL) outputs
+//! - `activations`: the other operand, in tiles of a few rows
+//! - `product`: rows times panels; `tile` has the inner loops, one file for each level
+//! - `norm`, `rotate`, `silu`: the small operations between products
+
+pub(crate) mod activations;
+pub(crate) mod arena;
+pub(crate) mod disjoint;
+pub(crate) mod format;
+pub(crate) mod level;
+pub(crate) mod leveled;
+pub(crate) mod norm;
+pub(crate) mod packed;
+pub(crate) mod pool;
+pub(crate) mod product;
+pub(crate) mod quantize;
+pub(crate) mod silu;
+mod tile;

@@ -1,0 +1,351 @@
+//! Worker threads for one owner's jobs: fork, join, and nothing between jobs.
+//!
+//! - Owner: whoever holds the [`Pool`]; dropping it ends the workers.
+//! - A job is `tasks` calls of one closure. The caller works, too; everyone takes the next task until none is left, so
+//!   a worker that the system has put aside delays nobody.
+//! - Between jobs workers spin for [`SPIN`] and then park: a step forks several times within microseconds, and an idle
+//!   server must not use the processor.
+//!
+//! How a worker knows that a job is still there: `ticket` holds the job's number in its upper half and the next task in
+//! its lower half. A task is taken by compare-and-swap, which only succeeds while its job is the present one, and a job
+//! does not end before all taken tasks are done. So whoever has taken a task may look at the job.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a thread waits actively: about what it costs to wake a parked one, so at most twice the best.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Looks at the clock only so often while it spins; one look takes some 20 ns.
+const SPINS_PER_LOOK: u32 = 32;
+
+/// A task number above every job's tasks: no task can be taken.
+const CLOSED: u64 = u32::MAX as u64;
+
+type Work<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// What a job's closure left behind when it panicked.
+type Panic = Box<dyn Any + Send>;
+
+/// A fixed number of threads, one of them the caller's.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held during a job: there is one at a time.
+    exclusive: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Number of the job (upper 32 bits) and of its next task (lower 32 bits).
+    ticket: AtomicU64,
+    /// Tasks of the present job; changed only while `ticket` is closed.
+    tasks: AtomicUsize,
+    /// The present job; changed only while `ticket` is closed.
+    job: AtomicPtr<Job<'static>>,
+    /// Tasks that are done.
+    done: AtomicUsize,
+    /// Whether the caller sleeps until the last task is done.
+    caller_parked: AtomicBool,
+    caller: Mutex<Option<Thread>>,
+    parked: Vec<AtomicBool>,
+    stopped: AtomicBool,
+}
+
+struct Job<'a> {
+    work: Work<'a>,
+    panic: Mutex<Option<Panic>>,
+}
+
+impl Pool {
+    /// Starts `threads - 1` workers; at least one thread, the caller's, there always is.
+    ///
+    /// # Errors
+    /// The operating system's, if it gives no thread.
+    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+        let workers = threads.saturating_sub(1);
+        let shared = Arc::new(Shared {
+            ticket: AtomicU64::new(CLOSED),
+            tasks: AtomicUsize::new(0),
+            job: AtomicPtr::new(std::ptr::null_mut()),
+            done: AtomicUsize::new(0),
+            caller_parked: AtomicBool::new(false),
+            caller: Mutex::new(None),
+            parked: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            stopped: AtomicBool::new(false),
+        });
+        let mut pool = Self {
+            shared,
+            workers: Vec::with_capacity(workers),
+            exclusive: Mutex::new(()),
+        };
+        for number in 0..workers {
+            let shared = Arc::clone(&pool.shared);
+            let builder = std::thread::Builder::new().name(format!("compute-{}", number + 1));
+            pool.workers
+                .push(builder.spawn(move || shared.work(number))?);
+        }
+        Ok(pool)
+    }
+
+    /// Threads that take part, with the caller's.
+    pub(crate) fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `work(task, thread)` once for each task in `0..tasks`, with `thread` below [`Pool::threads`], no two
+    /// calls of one thread at a time. Returns when all are done. May not be called from within `work`.
+    ///
+    /// # Panics
+    /// With the panic of a task, after all others have ended.
+    pub(crate) fn run(&self, tasks: usize, work: Work<'_>) {
+        if tasks <= 1 || self.workers.is_empty() {
+            (0..tasks).for_each(|task| work(task, 0));
+            return;
+        }
+        assert!(
+            tasks < CLOSED as usize,
+            "invariant: a job has far fewer tasks than a ticket can count"
+        );
+        let _one_at_a_time = lock(&self.exclusive);
+        let job = Job {
+            work,
+            panic: Mutex::new(None),
+        };
+        let number = self.shared.publish(&job, tasks);
+        for (parked, worker) in self.shared.parked.iter().zip(&self.workers) {
+            if parked.swap(false, Ordering::SeqCst) {
+                worker.thread().unpark();
+            }
+        }
+        self.shared.take_tasks(number, 0);
+        self.shared.wait_for_end(tasks);
+        self.shared.close();
+        if let Some(panic) = job
+            .panic
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches its tasks' panics, so it ends well.
+            drop(worker.join());
+        }
+    }
+}
+
+impl Shared {
+    /// Makes `job` the present one and returns its number.
+    fn publish(&self, job: &Job<'_>, tasks: usize) -> u64 {
+        let number =
+            (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1) & u64::from(u32::MAX);
+        self.job.store(
+            std::ptr::from_ref(job).cast::<Job<'static>>().cast_mut(),
+            Ordering::Relaxed,
+        );
+        self.tasks.store(tasks, Ordering::Relaxed);
+        self.done.store(0, Ordering::Relaxed);
+        self.ticket.store(number << 32, Ordering::SeqCst);
+        number
+    }
+
+    /// Lets no more tasks be taken; the job is over.
+    fn close(&self) {
+        let ticket = self.ticket.load(Ordering::Relaxed);
+        self.ticket.store(ticket | CLOSED, Ordering::SeqCst);
+    }
+
+    /// Takes tasks of job `number` until none is left.
+    fn take_tasks(&self, number: u64, thread: usize) {
+        let mut ticket = self.ticket.load(Ordering::Acquire);
+        loop {
+            let tasks = self.tasks.load(Ordering::Relaxed) as u64;
+            let task = ticket & u64::from(u32::MAX);
+            if ticket >> 32 != number || task >= tasks {
+                return;
+            }
+            let taken = self.ticket.compare_exchange_weak(
+                ticket,
+                ticket + 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if let Err(changed) = taken {
+                ticket = changed;
+                continue;
+            }
+            self.do_task(task as usize, thread);
+            ticket = self.ticket.load(Ordering::Acquire);
+        }
+    }
+
+    /// Does a task that this thread has taken.
+    #[allow(unsafe_code, reason = "workers outlive the job that they work on")]
+    fn do_task(&self, task: usize, thread: usize) {
+        // SAFETY: the task was taken from the present job and is not counted as done yet, so `Pool::run` is still
+        // waiting and the job on its stack is alive.
+        let job = unsafe { &*self.job.load(Ordering::Relaxed) };
+        let outcome = catch_unwind(AssertUnwindSafe(|| (job.work)(task, thread)));
+        if let Err(panic) = outcome {
+            *lock(&job.panic) = Some(panic);
+        }
+        // From here on the job may be gone.
+        self.done.fetch_add(1, Ordering::SeqCst);
+        if self.caller_parked.load(Ordering::SeqCst)
+            && let Some(caller) = &*lock(&self.caller)
+        {
+            caller.unpark();
+        }
+    }
+
+    /// The caller's wait for tasks that others have taken.
+    fn wait_for_end(&self, tasks: usize) {
+        let is_done = || self.done.load(Ordering::SeqCst) == tasks;
+        if spin_until(is_done) {
+            return;
+        }
+        *lock(&self.caller) = Some(std::thread::current());
+        self.caller_parked.store(true, Ordering::SeqCst);
+        while !is_done() {
+            std::thread::park();
+        }
+        self.caller_parked.store(false, Ordering::SeqCst);
+    }
+
+    /// A worker's life.
+    fn work(&self, number: usize) {
+        let mut last = self.ticket.load(Ordering::Acquire) >> 32;
+        // A job may have come before this thread did; only a closed ticket is surely an old one.
+        if self.ticket.load(Ordering::Acquire) & CLOSED != CLOSED {
+            last = last.wrapping_sub(1);
+        }
+        loop {
+            let present = || self.ticket.load(Ordering::SeqCst) >> 32;
+            let has_work = || present() != last || self.stopped.load(Ordering::SeqCst);
+            if !spin_until(has_work) {
+                self.parked[number].store(true, Ordering::SeqCst);
+                while !has_work() {
+                    std::thread::park();
+                }
+                self.parked[number].store(false, Ordering::SeqCst);
+            }
+            if self.stopped.load(Ordering::SeqCst) {
+                return;
+            }
+            last = present();
+            self.take_tasks(last, number + 1);
+        }
+    }
+}
+
+/// Waits actively, for [`SPIN`] at most; says whether the condition came true.
+fn spin_until(condition: impl Fn() -> bool) -> bool {
+    let mut started = None;
+    loop {
+        for _ in 0..SPINS_PER_LOOK {
+            if condition() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if started.get_or_insert_with(Instant::now).elapsed() > SPIN {
+            return false;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{Pool, SPIN};
+
+    #[test]
+    fn every_task_runs_once_on_a_thread_of_the_pool() {
+        for threads in [0, 1, 2, 5] {
+            let pool = Pool::new(threads).unwrap();
+            for tasks in [0, 1, 2, 3, 100] {
+                let counts: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|task, thread| {
+                    assert!(thread < pool.threads());
+                    counts[task].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(
+                    counts
+                        .iter()
+                        .all(|count| count.load(Ordering::Relaxed) == 1)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn many_short_jobs_follow_each_other() {
+        let pool = Pool::new(3).unwrap();
+        let sum = AtomicUsize::new(0);
+        for round in 0..20_000 {
+            let local = [round; 4];
+            pool.run(4, &|task, _| {
+                sum.fetch_add(local[task], Ordering::Relaxed);
+            });
+        }
+        assert_eq!(sum.into_inner(), 4 * (0..20_000).sum::<usize>());
+    }
+
+    #[test]
+    fn a_parked_worker_is_woken_and_a_slow_one_is_waited_for() {
+        let pool = Pool::new(2).unwrap();
+        while !pool.shared.parked[0].load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let arrived = AtomicUsize::new(0);
+        // Each task waits for the other, so both threads must take part, and for longer than anybody spins.
+        pool.run(2, &|_, _| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < 2 {
+                std::thread::yield_now();
+            }
+            let started = std::time::Instant::now();
+            while started.elapsed() < 4 * SPIN {
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(arrived.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = Pool::new(2).unwrap();
+        let done = AtomicUsize::new(0);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(10, &|task, _| {
+                done.fetch_add(1, Ordering::SeqCst);
+                assert_ne!(task, 5, "on purpose");
+            });
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(done.load(Ordering::SeqCst), 10);
+        pool.run(10, &|_, _| {
+            done.fetch_add(1, Ordering::SeqCst);
+        });
+        assert_eq!(done.into_inner(), 20);
+    }
+}

@@ -1,0 +1,173 @@
+//! Products against plain sums in double precision, and against themselves in other company.
+
+use std::sync::Mutex;
+
+use half::bf16;
+use proptest::prelude::*;
+
+use super::{PANEL, Sink, Sums, product};
+use crate::kernels::activations::Activations;
+use crate::kernels::format::Format;
+use crate::kernels::level::Level;
+use crate::kernels::packed::{Packed, Place};
+use crate::kernels::pool::Pool;
+
+/// Keeps everything.
+struct Keep {
+    outputs: usize,
+    sums: Mutex<Vec<f32>>,
+}
+
+impl Sink for Keep {
+    fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
+        let mut kept = self.sums.lock().unwrap();
+        for (row, sums) in sums[0].iter().enumerate() {
+            for (lane, sum) in sums
+                .iter()
+                .enumerate()
+                .filter(|(lane, _)| unit * PANEL + lane < self.outputs)
+            {
+                kept[(first_row + row) * self.outputs + unit * PANEL + lane] = *sum;
+            }
+        }
+    }
+}
+
+/// Numbers without pattern.
+fn noise(seed: usize, count: usize) -> Vec<f32> {
+    let hash = |i: usize| ((i + seed * 7919 + 1) as u32).wrapping_mul(2_654_435_761) >> 8;
+    (0..count)
+        .map(|i| hash(i) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
+}
+
+struct Case {
+    weights: Packed,
+    pool: Pool,
+}
+
+impl Case {
+    fn new(format: Format, outputs: usize, inputs: usize) -> Self {
+        let pool = Pool::new(2).unwrap();
+        let mut weights = Packed::zeros(format, outputs, inputs).unwrap();
+        weights.fill(&pool, Place::From(0), outputs, &|row, values| {
+            values.copy_from_slice(&noise(row, inputs))
+        });
+        Self { weights, pool }
+    }
+
+    fn multiply(&self, level: Level, rows: &[Vec<f32>]) -> Vec<f32> {
+        let outputs = self.weights.outputs();
+        let mut activations = Activations::new(level);
+        let size = [rows.len(), self.weights.padded_inputs()];
+        activations.fill(&self.pool, self.weights.format(), size, &|row, values| {
+            values[..rows[row].len()].copy_from_slice(&rows[row]);
+            values[rows[row].len()..].fill(0.0);
+        });
+        let sink = Keep {
+            outputs,
+            sums: Mutex::new(vec![f32::NAN; rows.len() * outputs]),
+        };
+        product(level, &self.pool, &self.weights, &activations, &sink);
+        sink.sums.into_inner().unwrap()
+    }
+}
+
+/// What an activation is rounded to on its way into a product of this format.
+fn rounding(format: Format) -> fn(f32) -> f32 {
+    match format {
+        Format::Bf16 | Format::Nf4 => |value| bf16::from_f32(value).to_f32(),
+        Format::F32 | Format::Bf16Exact | Format::Int8 | Format::Int4 => |value| value,
+    }
+}
+
+/// Share of the sum of magnitudes by which a sum may be wrong: roundings of single precision, and where activations
+/// are quantized to 8 bits half a step of each.
+fn tolerance(format: Format) -> f64 {
+    match format {
+        Format::Int8 | Format::Int4 => 0.01,
+        Format::F32 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 2e-6,
+    }
+}
+
+fn check(format: Format, rows: usize, outputs: usize, inputs: usize) {
+    let case = Case::new(format, outputs, inputs);
+    let activations: Vec<_> = (0..rows).map(|row| noise(row + 1000, inputs)).collect();
+    for level in Level::available() {
+        let found = case.multiply(level, &activations);
+        let mut weights = vec![0.0; inputs];
+        for output in 0..outputs {
+            case.weights.row(output, &mut weights);
+            for (row, activations) in activations.iter().enumerate() {
+                let round = rounding(format);
+                let terms = weights
+                    .iter()
+                    .zip(activations)
+                    .map(|(w, a)| f64::from(*w) * f64::from(round(*a)));
+                let magnitude: f64 = terms.clone().map(f64::abs).sum();
+                let difference =
+                    (f64::from(found[row * outputs + output]) - terms.sum::<f64>()).abs();
+                let ceiling = tolerance(format) * magnitude + 1e-12;
+                assert!(
+                    difference <= ceiling,
+                    "{level} {format:?} {row} {output}: {difference} > {ceiling}"
+                );
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_level_agrees_with_plain_sums(
+        rows in 1usize..40,
+        outputs in 1usize..130,
+        inputs in 1usize..300,
+        format in prop::sample::select(&Format::ALL[..]),
+    ) {
+        check(format, rows, outputs, inputs);
+    }
+
+    #[test]
+    fn a_row_does_not_feel_its_company(
+        rows in 2usize..60,
+        inputs in 1usize..200,
+        format in prop::sample::select(&Format::ALL[..]),
+    ) {
+        let case = Case::new(format, 70, inputs);
+        let activations: Vec<_> = (0..rows).map(|row| noise(row + 1000, inputs)).collect();
+        for level in Level::available() {
+            let together = case.multiply(level, &activations);
+            for (row, activations) in activations.iter().enumerate() {
+                let alone = case.multiply(level, std::slice::from_ref(activations));
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&alone), bits(&together[row * 70..(row + 1) * 70]), "{} {:?}", level, format);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_rows_and_panels_are_shared_out() {
+    for format in Format::ALL {
+        check(format, 67, 32 * 9 + 5, 512);
+    }
+}
+
+/// With integer weights both levels do the same operations in the same order.
+#[test]
+fn integers_agree_between_levels_to_the_last_bit() {
+    for format in [Format::Int8, Format::Int4] {
+        let case = Case::new(format, 64, 256);
+        let activations: Vec<_> = (0..9).map(|row| noise(row + 1000, 256)).collect();
+        let mut found = Level::available()
+            .into_iter()
+            .filter(|level| *level != Level::Portable);
+        if let Some(first) = found.next() {
+            let first = case.multiply(first, &activations);
+            assert!(found.all(|level| case.multiply(level, &activations) == first));
+        }
+    }
+}

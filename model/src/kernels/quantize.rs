@@ -1,0 +1,170 @@
+//! From single precision to scaled small integers, and what they stand for.
+
+use half::f16;
+
+/// The values of NF4: quantiles of a normal distribution, scaled to [-1, 1].
+///
+/// Source: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", appendix E.
+pub(crate) const NF4_VALUES: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// A scale as stored, and its inverse: quotients are taken by what will be multiplied back.
+fn stored_scale(scale: f32) -> (f16, f32) {
+    // A scale above the type's range would make every weight of the block infinite.
+    let stored = f16::from_f32(scale.clamp(-MAX_SCALE, MAX_SCALE));
+    let wide = stored.to_f32();
+    (stored, if wide == 0.0 { 0.0 } else { 1.0 / wide })
+}
+
+/// The largest finite f16.
+const MAX_SCALE: f32 = 65504.0;
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest, value| {
+        if value.abs() > f32::abs(largest) {
+            *value
+        } else {
+            largest
+        }
+    })
+}
+
+/// 8 bits: `value ~ scale * integer` with integers in -127..=127, written plus 128.
+pub(crate) fn int8_block(values: &[f32], integers: &mut [u8]) -> f16 {
+    let (scale, inverse) = stored_scale(largest(values).abs() / 127.0);
+    for (integer, value) in integers.iter_mut().zip(values) {
+        *integer = ((value * inverse).round_ties_even().clamp(-127.0, 127.0) as i32 + 128) as u8;
+    }
+    scale
+}
+
+/// 4 bits as in GGUF's Q4_0: integers in -8..=7, written plus 8; the value of largest magnitude becomes -8.
+pub(crate) fn int4_block(values: &[f32], integers: &mut [u8]) -> f16 {
+    let (scale, inverse) = stored_scale(largest(values) / -8.0);
+    for (integer, value) in integers.iter_mut().zip(values) {
+        *integer = ((value * inverse).round_ties_even().clamp(-8.0, 7.0) as i32 + 8) as u8;
+    }
+    scale
+}
+
+/// NF4: `value ~ scale * NF4_VALUES[index]`, the scale being the largest magnitude.
+pub(crate) fn nf4_block(values: &[f32], indices: &mut [u8]) -> f16 {
+    let (scale, inverse) = stored_scale(largest(values).abs());
+    for (index, value) in indices.iter_mut().zip(values) {
+        *index = nearest_nf4(value * inverse);
+    }
+    scale
+}
+
+fn nearest_nf4(value: f32) -> u8 {
+    let borders = NF4_VALUES
+        .windows(2)
+        .map(|pair| f32::midpoint(pair[0], pair[1]));
+    borders.filter(|border| value > *border).count() as u8
+}
+
+/// Activations of one block in 8 bits: `value ~ scale * integer`, integers in -127..=127; returns scale and sum of the
+/// integers.
+pub(crate) fn activation_block(values: &[f32], integers: &mut [i8]) -> (f32, i32) {
+    let scale = largest(values).abs() / 127.0;
+    // Infinite or not a number: let it through, so that it is seen and not silently replaced.
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    let mut sum = 0;
+    for (integer, value) in integers.iter_mut().zip(values) {
+        *integer = (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+        sum += i32::from(*integer);
+    }
+    (scale, sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{NF4_VALUES, activation_block, int4_block, int8_block, nearest_nf4, nf4_block};
+
+    fn block(len: usize) -> impl Strategy<Value = Vec<f32>> {
+        prop::collection::vec(-100.0f32..100.0, len)
+    }
+
+    fn largest(values: &[f32]) -> f32 {
+        values
+            .iter()
+            .fold(0.0, |largest, value| largest.max(value.abs()))
+    }
+
+    proptest! {
+        #[test]
+        fn integers_are_within_half_a_step(values in block(32)) {
+            let mut integers = [0; 32];
+            let scale = int8_block(&values, &mut integers).to_f32();
+            for (value, integer) in values.iter().zip(integers) {
+                let back = scale * (f32::from(integer) - 128.0);
+                // Half a step, and what rounding the scale to f16 may cut off at the end of the range.
+                prop_assert!((value - back).abs() <= 0.5 * scale + 127.0 * scale / 1024.0);
+            }
+            let scale = int4_block(&values, &mut integers).to_f32();
+            for (value, integer) in values.iter().zip(integers) {
+                let back = scale * (f32::from(integer) - 8.0);
+                prop_assert!((value - back).abs() <= 1.01 * scale.abs());
+            }
+        }
+
+        #[test]
+        fn nf4_takes_the_nearest_value(values in block(64)) {
+            let mut indices = [0; 64];
+            let scale = nf4_block(&values, &mut indices).to_f32();
+            for (value, index) in values.iter().zip(indices) {
+                let distance = |of: f32| (value - scale * of).abs();
+                let best = NF4_VALUES.iter().map(|of| distance(*of)).fold(f32::MAX, f32::min);
+                prop_assert!(distance(NF4_VALUES[usize::from(index)]) <= best + 1e-4);
+            }
+        }
+
+        #[test]
+        fn activations_are_within_half_a_step(values in block(32)) {
+            let mut integers = [0; 32];
+            let (scale, sum) = activation_block(&values, &mut integers);
+            prop_assert_eq!(sum, integers.iter().map(|integer| i32::from(*integer)).sum::<i32>());
+            for (value, integer) in values.iter().zip(integers) {
+                prop_assert!((value - scale * f32::from(integer)).abs() <= 0.501 * scale);
+            }
+            prop_assert!(scale <= largest(&values) / 126.9);
+        }
+    }
+
+    #[test]
+    fn zeros_stay_zeros() {
+        let mut bytes = [1; 64];
+        assert_eq!(int8_block(&[0.0; 32], &mut bytes[..32]).to_f32(), 0.0);
+        assert_eq!(bytes[..32], [128; 32]);
+        assert_eq!(int4_block(&[0.0; 32], &mut bytes[..32]).to_f32(), 0.0);
+        assert_eq!(nf4_block(&[0.0; 64], &mut bytes).to_f32(), 0.0);
+        assert_eq!(NF4_VALUES[usize::from(nearest_nf4(0.0))], 0.0);
+        let mut integers = [1; 32];
+        assert_eq!(activation_block(&[0.0; 32], &mut integers), (0.0, 0));
+    }
+
+    #[test]
+    fn a_huge_weight_keeps_the_scale_finite() {
+        let mut bytes = [0; 64];
+        assert!(nf4_block(&[1e30; 64], &mut bytes).is_finite());
+        assert!(int8_block(&[1e30; 32], &mut bytes[..32]).is_finite());
+    }
+}

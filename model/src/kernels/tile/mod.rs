@@ -1,0 +1,28 @@
+//! The inner loops: one panel of weights times one tile of rows.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+
+use super::activations::Tile;
+use super::format::{Format, PANEL};
+use super::level::Level;
+
+/// `sums[row][output] = sum over inputs of activation[row][input] * weight[output][input]`, in the order of the inputs.
+///
+/// - `panel`: the bytes of one panel of `format`; `sums`: one for each row of the tile
+pub(super) fn multiply(
+    level: Level,
+    format: Format,
+    panel: &[u8],
+    tile: Tile<'_>,
+    sums: &mut [[f32; PANEL]],
+) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::multiply(format, panel, tile, sums),
+        #[cfg(not(target_arch = "x86_64"))]
+        Level::Avx512 => lanes::multiply(level, format, panel, tile, sums),
+        Level::Avx2 | Level::Portable => lanes::multiply(level, format, panel, tile, sums),
+    }
+}
