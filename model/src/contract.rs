@@ -11,6 +11,8 @@ use std::ops::Range;
 use thiserror::Error;
 
 use crate::dtype::SpanDType;
+use crate::kernels::level::Level;
+use crate::quant::Quant;
 
 /// Names the keys and values that one session has at one span.
 ///
@@ -83,7 +85,7 @@ pub struct ForwardRow<'a> {
 /// A run of consecutive blocks that can be computed.
 ///
 /// A failing call changes nothing, except that after [`SpanError::Compute`] the row's cache holds
-/// no tokens in the row's blocks.
+/// no tokens in the row's blocks, and after [`SpanError::NoPages`] those before the step.
 pub trait BlockSpan: Send {
     /// What this span is; constant for its life.
     fn description(&self) -> &SpanDescription;
@@ -133,27 +135,33 @@ pub struct SpanDescription {
     pub dtype: SpanDType,
     /// Type of the first weight as the checkpoint stores it.
     pub checkpoint_dtype: SpanDType,
-    /// Type in which weights, keys and values are held and multiplied. On a CPU this is `F32`:
-    /// narrower weights are widened once, while loading.
+    /// Type in which weights are held and multiplied, or which quantized ones stand for.
     pub compute_dtype: SpanDType,
+    /// Format of the weights.
+    pub quant: Quant,
+    /// Instructions of the kernels, where they are ours.
+    pub kernels: Option<Level>,
     /// Where the arithmetic runs, for example `cpu`.
     pub device: String,
     /// Memory of the weights as held, bytes.
     pub weight_bytes: u64,
     /// Memory of one token's keys and values in one block as really stored, bytes per batch row.
     pub kv_bytes_per_token_per_block: usize,
+    /// Keys and values are held in pages of so many tokens: a session of one token takes a whole one.
+    pub kv_page_tokens: usize,
 }
 
 impl SpanDescription {
     /// Whether the weights take more memory than in the checkpoint, as the start line says.
     pub fn weights_are_widened(&self) -> bool {
-        self.compute_dtype.size_bytes() > self.checkpoint_dtype.size_bytes()
+        self.quant == Quant::None
+            && self.compute_dtype.size_bytes() > self.checkpoint_dtype.size_bytes()
     }
 }
 
 /// Why a span could not serve a call.
 ///
-/// All but `OutOfMemory` and `Compute` are the caller's to correct.
+/// All but `OutOfMemory`, `NoPages` and `Compute` are the caller's to correct.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpanError {
     /// The step would pass the length agreed when the cache was opened.
@@ -200,6 +208,15 @@ pub enum SpanError {
     OutOfMemory {
         /// Size of the reservation, bytes; `u64::MAX` if it does not fit the type.
         bytes: u64,
+    },
+    /// All pages for keys and values are in use: for a session that has not reserved its whole length, try again later
+    /// or elsewhere. The row's cache holds its first `position` tokens then.
+    #[error("no room in the KV cache: {needed} pages needed, {free} free")]
+    NoPages {
+        /// Pages that the step needs beyond what its session has, as far as it came.
+        needed: usize,
+        /// Pages that are free.
+        free: usize,
     },
     /// The arithmetic failed; not the caller's doing.
     #[error("compute failed: {0}")]

@@ -103,6 +103,9 @@ pub enum LoadError {
         /// What the driver says.
         reason: String,
     },
+    /// The operator forced kernels that do not run here.
+    #[error("{0}")]
+    Kernels(String),
     /// The device could not take the weights.
     #[error("cannot place the weights: {0}")]
     Place(String),

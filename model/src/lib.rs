@@ -4,26 +4,30 @@
 //! - `contract`: [`BlockSpan`], all that a server sees of the arithmetic
 //! - `config`: [`ModelConfig`], what `config.json` says
 //! - `source`: [`ModelSource`], a model's files, local or from the hub
-//! - `candle`: [`CandleSpan`], the blocks themselves
+//! - `cpu`: [`CpuSpan`], the blocks on processors, on top of `kernels`
+//! - `candle`: [`CandleSpan`], the blocks on any device, and the oracle of the others
 //! - `head`: [`ClientHead`], embeddings and head
 //!
 //! ```no_run
-//! use block_model::{CandleSpan, ComputeDevice, ModelSource, SpanDType};
+//! use block_model::{CpuOptions, CpuSpan, ModelSource, SpanDType};
 //!
 //! let source = ModelSource::directory("models/fable-7m")?;
-//! let span = CandleSpan::load(&source, 0..4, SpanDType::F32, ComputeDevice::Cpu)?;
+//! let span = CpuSpan::load(&source, 0..4, &CpuOptions::new(SpanDType::F32))?;
 //! # Ok::<(), block_model::LoadError>(())
 //! ```
 
 mod candle;
+mod checks;
 mod config;
 mod contract;
+mod cpu;
 mod device;
 mod dtype;
 mod error;
+mod families;
 mod head;
-#[allow(dead_code, reason = "the span on top of them follows")]
 mod kernels;
+mod quant;
 mod source;
 
 pub use candle::CandleSpan;
@@ -31,8 +35,11 @@ pub use config::{ConfigError, Family, ModelConfig, RopeConfig, RopeScaling};
 pub use contract::{
     BlockSpan, CacheHandle, ForwardRow, HiddenStates, Prompts, Row, SpanDescription, SpanError,
 };
+pub use cpu::{CpuOptions, CpuSpan};
 pub use device::ComputeDevice;
 pub use dtype::SpanDType;
 pub use error::{HubError, LoadError};
 pub use head::{ClientHead, HeadError};
+pub use kernels::level::{KERNELS_VARIABLE, Level, LevelChoice, LevelError};
+pub use quant::{KvDType, Quant};
 pub use source::{HubOptions, ModelSource};

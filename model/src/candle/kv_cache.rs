@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use crate::checks::CacheLimits;
+
 /// What one session has at one span.
 #[derive(Debug)]
 pub(crate) struct KvCache {
-    pub(crate) blocks: Range<usize>,
-    pub(crate) batch: usize,
-    pub(crate) max_length: usize,
-    /// One for each of `blocks`.
+    pub(crate) limits: CacheLimits,
+    /// One for each of its blocks.
     entries: Vec<BlockCache>,
 }
 
@@ -19,6 +19,7 @@ pub(crate) struct KvCache {
 pub(crate) struct BlockCache {
     keys: Tensor,   // [batch, kv_heads, max_length, head_dim]
     values: Tensor, // [batch, kv_heads, max_length, head_dim]
+    /// Tokens whose keys and values are valid.
     cached: usize,
 }
 
@@ -60,20 +61,25 @@ impl KvCache {
             .collect();
         Ok(Self {
             entries: entries?,
-            blocks,
-            batch,
-            max_length,
+            limits: CacheLimits {
+                blocks,
+                batch,
+                max_length,
+            },
         })
     }
 
-    /// The entries of some of the cache's blocks, which must be inside `self.blocks`.
-    pub(crate) fn entries(&self, blocks: &Range<usize>) -> &[BlockCache] {
-        &self.entries[blocks.start - self.blocks.start..blocks.end - self.blocks.start]
+    /// Tokens in the entry of some of the cache's blocks that holds fewest.
+    pub(crate) fn cached(&self, blocks: &Range<usize>) -> usize {
+        let start = self.limits.blocks.start;
+        let entries = self.entries[blocks.start - start..blocks.end - start].iter();
+        entries.map(|entry| entry.cached).min().unwrap_or(0)
     }
 
-    /// As [`KvCache::entries`], to be written.
+    /// The entries of some of the cache's blocks, to be written.
     pub(crate) fn entries_mut(&mut self, blocks: &Range<usize>) -> &mut [BlockCache] {
-        &mut self.entries[blocks.start - self.blocks.start..blocks.end - self.blocks.start]
+        let start = self.limits.blocks.start;
+        &mut self.entries[blocks.start - start..blocks.end - start]
     }
 }
 
@@ -85,11 +91,6 @@ impl BlockCache {
             values: Tensor::zeros(size, shape.dtype, &shape.device)?,
             cached: 0,
         })
-    }
-
-    /// Tokens whose keys and values are valid.
-    pub(crate) fn cached(&self) -> usize {
-        self.cached
     }
 
     /// Forgets all but the first `position` tokens; `position` may not exceed what is cached.

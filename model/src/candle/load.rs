@@ -14,6 +14,8 @@ use crate::contract::SpanDescription;
 use crate::device::{ComputeDevice, tensor_dtype};
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
+use crate::families::tensor_names;
+use crate::quant::Quant;
 use crate::source::{Checkpoint, ModelSource};
 
 impl CandleSpan {
@@ -38,7 +40,7 @@ impl CandleSpan {
             });
         }
         let opened = device.open()?;
-        let names = |block| families::tensor_names(config, block);
+        let names = |block| tensor_names(config, block);
         let names: Vec<String> = blocks.clone().flat_map(names).collect();
         let checkpoint = Checkpoint::open(source, &names)?;
         let held = device.compute_dtype(dtype);
@@ -67,8 +69,11 @@ impl CandleSpan {
             checkpoint_dtype: checkpoint.dtype(names.first().map_or("", String::as_str))?,
             compute_dtype: held,
             device: device.to_string(),
+            quant: Quant::None,
+            kernels: None,
             weight_bytes: held_bytes * blocks.len() as u64,
             kv_bytes_per_token_per_block: kv_shape.bytes_per_token(),
+            kv_page_tokens: 1,
             blocks: blocks.clone(),
         };
         let rope = RopeTable::new(config.rope.clone(), config.head_dim, reader.dtype, &opened)

@@ -1,7 +1,6 @@
 //! The generic path: blocks written in differentiable tensor operations, slow and easy to check.
 //!
 //! In the order of one step:
-//! - `checks`: whether a call fits the span and the cache; nothing is touched before
 //! - `span`: the span contract on top of blocks and caches
 //! - `stack`: the residual stream from block to block
 //! - `block`: one block; `norm`, `linear`, `attention` (with `rope`, `mask`, `kv_cache`),
@@ -10,7 +9,6 @@
 
 mod attention;
 mod block;
-mod checks;
 mod families;
 mod kv_cache;
 mod linear;

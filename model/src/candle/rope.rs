@@ -1,8 +1,6 @@
 //! Rotary position embedding: each pair of head dimensions turns by an angle that grows with the
 //! position.
 
-mod frequencies;
-
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use crate::config::RopeConfig;

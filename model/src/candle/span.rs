@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 
-use super::checks::{
-    check_blocks, check_hidden_states, check_prompts, check_row, check_some_batch,
-};
 use super::kv_cache::{BlockCache, KvCache, KvShape};
 use super::stack::BlockStack;
+use crate::checks::{
+    check_blocks, check_hidden_states, check_prompts, check_row, check_some_batch,
+};
 use crate::contract::{BlockSpan, CacheHandle, ForwardRow, Row, SpanDescription, SpanError};
 
 /// A span computed by tensor operations, on any device; see [`CandleSpan::load`].
@@ -37,7 +37,12 @@ impl CandleSpan {
     fn step_row(&mut self, row: &Row<'_>) -> Result<Vec<f32>, SpanError> {
         let cache = self.caches.get_mut(&row.cache);
         let cache = cache.ok_or(SpanError::UnknownCache)?;
-        check_row(row, cache, self.description.hidden)?;
+        check_row(
+            row,
+            &cache.limits,
+            |blocks| cache.cached(blocks),
+            self.description.hidden,
+        )?;
         let entries = cache.entries_mut(&row.blocks);
         for entry in entries.iter_mut() {
             entry.truncate(row.position);

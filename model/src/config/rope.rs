@@ -1,5 +1,7 @@
 //! Rotary position embedding, resolved: what a model computes with.
 
+mod frequencies;
+
 /// Rotary position embedding of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeConfig {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::index::WeightIndex;
 use super::model_source::ModelSource;
-use super::shard::Shard;
+use super::shard::{Shard, TensorRows};
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
 
@@ -92,6 +92,14 @@ impl Checkpoint {
     /// [`LoadError::Io`].
     pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         self.shard(tensor)?.read(tensor, shape)
+    }
+
+    /// Maps a matrix of exactly `shape`, `[rows, values]`, to be read row by row.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub(crate) fn rows(&self, tensor: &str, shape: [usize; 2]) -> Result<TensorRows, LoadError> {
+        self.shard(tensor)?.rows(tensor, shape)
     }
 
     fn shard(&self, tensor: &str) -> Result<&Shard, LoadError> {

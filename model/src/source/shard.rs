@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
 
@@ -77,6 +78,22 @@ impl Shard {
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
     /// [`LoadError::Io`].
     pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let (bytes, stored) = self.map(tensor, shape)?;
+        let mut values = vec![0.0; bytes.len() / stored.size_bytes()];
+        decode(&bytes, stored, &mut values);
+        Ok(values)
+    }
+
+    /// Maps a matrix of exactly `shape`, `[rows, values]`, to be read row by row.
+    ///
+    /// # Errors
+    /// As [`Shard::read`].
+    pub(crate) fn rows(&self, tensor: &str, shape: [usize; 2]) -> Result<TensorRows, LoadError> {
+        let (bytes, stored) = self.map(tensor, &shape)?;
+        Ok(TensorRows { bytes, stored })
+    }
+
+    fn map(&self, tensor: &str, shape: &[usize]) -> Result<(Mmap, SpanDType), LoadError> {
         let stored = self.dtype(tensor)?;
         let info = self.metadata.info(tensor);
         let info = info.ok_or_else(|| self.missing(tensor))?;
@@ -94,7 +111,7 @@ impl Shard {
             path: self.path.clone(),
             source,
         })?;
-        Ok(decode(&bytes, stored))
+        Ok((bytes, stored))
     }
 
     fn missing(&self, tensor: &str) -> LoadError {
@@ -105,20 +122,31 @@ impl Shard {
     }
 }
 
+/// A mapped matrix. It takes no memory of its own: its pages are the file's.
+#[derive(Debug)]
+pub(crate) struct TensorRows {
+    bytes: Mmap,
+    stored: SpanDType,
+}
+
+impl TensorRows {
+    /// Reads row `row`, which has as many values as `values`.
+    pub(crate) fn read(&self, row: usize, values: &mut [f32]) {
+        let row_bytes = values.len() * self.stored.size_bytes();
+        decode(&self.bytes[row * row_bytes..(row + 1) * row_bytes], self.stored, values);
+    }
+}
+
 /// Widens stored values; every value of a half type is one of single precision.
-fn decode(bytes: &[u8], stored: SpanDType) -> Vec<f32> {
-    let halves = bytes.as_chunks::<2>().0.iter();
+fn decode(bytes: &[u8], stored: SpanDType, values: &mut [f32]) {
+    let halves = bytes.as_chunks::<2>().0.iter().zip(values.iter_mut());
     match stored {
         SpanDType::F32 => {
-            let singles = bytes.as_chunks::<4>().0.iter();
-            singles.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            let singles = bytes.as_chunks::<4>().0.iter().zip(values.iter_mut());
+            singles.for_each(|(bytes, value)| *value = f32::from_le_bytes(*bytes));
         }
-        SpanDType::BF16 => halves
-            .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
-            .collect(),
-        SpanDType::F16 => halves
-            .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
-            .collect(),
+        SpanDType::BF16 => halves.for_each(|(bytes, value)| *value = bf16::from_le_bytes(*bytes).to_f32()),
+        SpanDType::F16 => halves.for_each(|(bytes, value)| *value = f16::from_le_bytes(*bytes).to_f32()),
     }
 }
 
@@ -184,14 +212,13 @@ mod tests {
     #[test]
     fn values_are_widened_exactly() {
         let value = 1.003_906_3_f32;
-        assert_eq!(decode(&value.to_le_bytes(), SpanDType::F32), [value]);
-        assert_eq!(
-            decode(&[0x80, 0x3f, 0x00, 0xc0], SpanDType::BF16),
-            [1.0, -2.0]
-        );
-        assert_eq!(
-            decode(&[0x00, 0x3c, 0x01, 0x00], SpanDType::F16),
-            [1.0, 2f32.powi(-24)]
-        );
+        let mut single = [0.0];
+        decode(&value.to_le_bytes(), SpanDType::F32, &mut single);
+        assert_eq!(single, [value]);
+        let mut pair = [0.0; 2];
+        decode(&[0x80, 0x3f, 0x00, 0xc0], SpanDType::BF16, &mut pair);
+        assert_eq!(pair, [1.0, -2.0]);
+        decode(&[0x00, 0x3c, 0x01, 0x00], SpanDType::F16, &mut pair);
+        assert_eq!(pair, [1.0, 2f32.powi(-24)]);
     }
 }

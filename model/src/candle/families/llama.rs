@@ -1,4 +1,4 @@
-//! Llama: names as in transformers' `LlamaForCausalLM`.
+//! A Llama block from its tensors.
 
 use crate::candle::attention::{Attention, MAX_SCORE_BYTES};
 use crate::candle::block::Block;
@@ -7,22 +7,7 @@ use crate::candle::norm::RmsNorm;
 use crate::candle::weights::WeightReader;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
-
-pub(super) fn tensor_names(config: &ModelConfig, block: usize) -> Vec<String> {
-    let mut names: Vec<String> = NORMS.iter().map(|norm| weight(block, norm)).collect();
-    for (projections, has_bias) in [
-        (&ATTENTION[..], config.attention_bias),
-        (&MLP[..], config.mlp_bias),
-    ] {
-        for projection in projections {
-            names.push(weight(block, projection));
-            if has_bias {
-                names.push(format!("{}.bias", prefixed(block, projection)));
-            }
-        }
-    }
-    names
-}
+use crate::families::llama::{ATTENTION, MLP, NORMS, prefixed, weight};
 
 pub(super) fn load_block(
     config: &ModelConfig,
@@ -33,8 +18,8 @@ pub(super) fn load_block(
     let query_width = config.heads * config.head_dim;
     let key_width = config.kv_heads * config.head_dim;
     let norm = |name: &str| {
-        let weight = reader.tensor(&weight(block, name), &[hidden])?;
-        Ok::<_, LoadError>(RmsNorm::new(weight, config.norm_eps))
+        let tensor = reader.tensor(&weight(block, name), &[hidden])?;
+        Ok::<_, LoadError>(RmsNorm::new(tensor, config.norm_eps))
     };
     let attention =
         |name: &str, shape| reader.linear(&prefixed(block, name), shape, config.attention_bias);
@@ -62,22 +47,3 @@ pub(super) fn load_block(
         },
     })
 }
-
-fn prefixed(block: usize, part: &str) -> String {
-    format!("model.layers.{block}.{part}")
-}
-
-fn weight(block: usize, part: &str) -> String {
-    format!("{}.weight", prefixed(block, part))
-}
-
-const NORMS: [&str; 2] = ["input_layernorm", "post_attention_layernorm"];
-
-const ATTENTION: [&str; 4] = [
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-];
-
-const MLP: [&str; 3] = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];

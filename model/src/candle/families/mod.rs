@@ -1,4 +1,4 @@
-//! The families: which tensors of a checkpoint make up a block.
+//! The families: how a block is put together.
 
 mod llama;
 
@@ -7,13 +7,6 @@ use crate::error::LoadError;
 
 use super::block::Block;
 use super::weights::WeightReader;
-
-/// Names of all tensors of one block.
-pub(super) fn tensor_names(config: &ModelConfig, block: usize) -> Vec<String> {
-    match config.family {
-        Family::Llama => llama::tensor_names(config, block),
-    }
-}
 
 /// Reads one block.
 ///

@@ -2,11 +2,28 @@
 
 use std::ops::Range;
 
-use super::kv_cache::{BlockCache, KvCache};
 use crate::contract::{HiddenStates, Prompts, Row, SpanError};
 
+/// What a cache was opened for.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheLimits {
+    /// Blocks that have entries.
+    pub(crate) blocks: Range<usize>,
+    /// Batch rows of every step.
+    pub(crate) batch: usize,
+    /// Tokens that it may ever hold.
+    pub(crate) max_length: usize,
+}
+
 /// Checks a cached step of a span of width `hidden`.
-pub(super) fn check_row(row: &Row<'_>, cache: &KvCache, hidden: usize) -> Result<(), SpanError> {
+///
+/// - `cached(blocks)`: tokens in the entry of those blocks that holds fewest
+pub(crate) fn check_row(
+    row: &Row<'_>,
+    cache: &CacheLimits,
+    cached: impl FnOnce(&Range<usize>) -> usize,
+    hidden: usize,
+) -> Result<(), SpanError> {
     check_blocks(&row.blocks, &cache.blocks)?;
     check_hidden_states(&row.hidden_states, hidden)?;
     let [batch, seq, _] = row.hidden_states.shape;
@@ -19,8 +36,7 @@ pub(super) fn check_row(row: &Row<'_>, cache: &KvCache, hidden: usize) -> Result
     if let Some(reorder) = row.reorder {
         check_reorder(reorder, batch)?;
     }
-    let cached = cache.entries(&row.blocks).iter().map(BlockCache::cached);
-    let cached = cached.min().unwrap_or(0);
+    let cached = cached(&row.blocks);
     if row.position > cached {
         return Err(SpanError::PositionAhead {
             position: row.position,
@@ -38,7 +54,7 @@ pub(super) fn check_row(row: &Row<'_>, cache: &KvCache, hidden: usize) -> Result
 }
 
 /// Checks that `requested` is a non-empty part of `held`.
-pub(super) fn check_blocks(requested: &Range<usize>, held: &Range<usize>) -> Result<(), SpanError> {
+pub(crate) fn check_blocks(requested: &Range<usize>, held: &Range<usize>) -> Result<(), SpanError> {
     if requested.is_empty() {
         return Err(shape("blocks", "at least one", "none"));
     }
@@ -52,7 +68,7 @@ pub(super) fn check_blocks(requested: &Range<usize>, held: &Range<usize>) -> Res
 }
 
 /// Checks that values and shape agree with each other and with the span's width.
-pub(super) fn check_hidden_states(
+pub(crate) fn check_hidden_states(
     hidden_states: &HiddenStates<'_>,
     hidden: usize,
 ) -> Result<(), SpanError> {
@@ -69,7 +85,7 @@ pub(super) fn check_hidden_states(
 }
 
 /// Checks that there is at least one sequence.
-pub(super) fn check_some_batch(batch: usize) -> Result<(), SpanError> {
+pub(crate) fn check_some_batch(batch: usize) -> Result<(), SpanError> {
     if batch == 0 {
         return Err(shape("batch", "at least 1", 0));
     }
@@ -77,7 +93,7 @@ pub(super) fn check_some_batch(batch: usize) -> Result<(), SpanError> {
 }
 
 /// Checks prompts against the blocks and the hidden states that they are added to.
-pub(super) fn check_prompts(
+pub(crate) fn check_prompts(
     prompts: &Prompts<'_>,
     blocks: &Range<usize>,
     [batch, seq, hidden]: [usize; 3],

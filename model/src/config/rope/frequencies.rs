@@ -11,7 +11,7 @@ use crate::config::{RopeConfig, RopeScaling};
 
 impl RopeConfig {
     /// Radians per position of each pair of dimensions, for the token at `position`.
-    pub(super) fn frequencies(&self, half_dim: usize, position: usize) -> Vec<f32> {
+    pub(crate) fn frequencies(&self, half_dim: usize, position: usize) -> Vec<f32> {
         let length = position + 1;
         let theta = self.base(half_dim, length);
         let plain = (0..half_dim).map(|pair| theta.powf(-(pair as f64) / half_dim as f64));
@@ -108,7 +108,7 @@ impl RopeConfig {
     }
 
     /// Whether `position` has other frequencies than the one before.
-    pub(super) fn changes_at(&self, position: usize) -> bool {
+    pub(crate) fn changes_at(&self, position: usize) -> bool {
         match &self.scaling {
             RopeScaling::DynamicNtk {
                 original_positions, ..
@@ -123,7 +123,7 @@ impl RopeConfig {
         }
     }
 
-    pub(super) fn attention_factor(&self) -> f64 {
+    pub(crate) fn attention_factor(&self) -> f64 {
         match &self.scaling {
             RopeScaling::Yarn {
                 attention_factor, ..

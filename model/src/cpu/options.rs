@@ -1,0 +1,54 @@
+//! What an operator may choose.
+
+use crate::dtype::SpanDType;
+use crate::kernels::format::Format;
+use crate::quant::{KvDType, Quant};
+
+/// How a span is held and computed on a processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// Type of the residual stream between blocks.
+    pub dtype: SpanDType,
+    /// Format of the weights.
+    pub quant: Quant,
+    /// Format of keys and values; [`KvDType::of_span`] if not chosen.
+    pub kv_dtype: Option<KvDType>,
+    /// Threads that compute; one for each physical core if not chosen.
+    pub threads: Option<usize>,
+    /// Memory of all sessions' pages of keys and values, bytes. Opening caches takes none; a step that finds no page
+    /// fails with [`SpanError::NoPages`](crate::SpanError::NoPages).
+    pub kv_budget_bytes: u64,
+}
+
+impl CpuOptions {
+    /// Weights as in the checkpoint, all cores, no bound on the cache.
+    pub const fn new(dtype: SpanDType) -> Self {
+        Self {
+            dtype,
+            quant: Quant::None,
+            kv_dtype: None,
+            threads: None,
+            kv_budget_bytes: u64::MAX,
+        }
+    }
+
+    /// The format of packed weights.
+    pub(crate) const fn format(&self) -> Format {
+        match (self.quant, self.dtype) {
+            (Quant::None, SpanDType::BF16) => Format::Bf16,
+            // Half precision has no arithmetic of its own here; singles hold its weights exactly.
+            (Quant::None, SpanDType::F32 | SpanDType::F16) => Format::F32,
+            (Quant::Int8, _) => Format::Int8,
+            (Quant::Int4, _) => Format::Int4,
+            (Quant::Nf4, _) => Format::Nf4,
+        }
+    }
+
+    pub(crate) fn kv_dtype(&self) -> KvDType {
+        self.kv_dtype.unwrap_or_else(|| KvDType::of_span(self.dtype))
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(num_cpus::get_physical).max(1)
+    }
+}

@@ -1,0 +1,110 @@
+//! What becomes of a product's sums: stored, gated, or added to the residual stream.
+
+use half::{bf16, f16};
+
+use crate::dtype::SpanDType;
+use crate::kernels::disjoint::Disjoint;
+use crate::kernels::format::PANEL;
+use crate::kernels::level::Level;
+use crate::kernels::product::{Sink, Sums};
+use crate::kernels::silu;
+
+/// Rounds values to what a residual stream of `dtype` can hold.
+pub(super) fn round_to(dtype: SpanDType, values: &mut [f32]) {
+    match dtype {
+        SpanDType::F32 => {}
+        SpanDType::BF16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+        SpanDType::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
+    }
+}
+
+/// The biases of a panel; without any the slice is empty.
+fn panel_bias(bias: &[f32], panel: usize) -> &[f32] {
+    if bias.is_empty() { bias } else { &bias[panel * PANEL..(panel + 1) * PANEL] }
+}
+
+/// Writes into a matrix `[rows, width]`.
+#[derive(Debug)]
+pub(super) struct Store<'a> {
+    pub(super) out: Disjoint<'a, f32>,
+    pub(super) width: usize,
+    pub(super) bias: &'a [f32],
+}
+
+#[allow(unsafe_code, reason = "threads write their own outputs of a row")]
+impl Sink for Store<'_> {
+    fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
+        let start = unit * PANEL;
+        let len = PANEL.min(self.width - start);
+        let bias = panel_bias(self.bias, unit);
+        for (row, sums) in sums[0].iter().enumerate() {
+            let from = (first_row + row) * self.width + start;
+            // SAFETY: a product hands each row's panel to one thread, once.
+            let out = unsafe { self.out.range(from..from + len) };
+            out.copy_from_slice(&sums[..len]);
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        }
+    }
+}
+
+/// Writes `silu(gate) * up` into a matrix `[rows, width]`.
+#[derive(Debug)]
+pub(super) struct Gate<'a> {
+    pub(super) level: Level,
+    pub(super) out: Disjoint<'a, f32>,
+    /// A whole number of panels.
+    pub(super) width: usize,
+    pub(super) bias: &'a [f32],
+}
+
+#[allow(unsafe_code, reason = "threads write their own outputs of a row")]
+impl Sink for Gate<'_> {
+    fn panels_at_once(&self) -> usize {
+        2
+    }
+
+    fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
+        let mut gated = [[0.0; PANEL]; 1];
+        for (row, (gate, up)) in sums[0].iter().zip(sums[1]).enumerate() {
+            let (mut gate, mut up) = ([*gate], [*up]);
+            for (sums, panel) in [(&mut gate, 2 * unit), (&mut up, 2 * unit + 1)] {
+                sums[0].iter_mut().zip(panel_bias(self.bias, panel)).for_each(|(sum, bias)| *sum += bias);
+            }
+            silu::gate(self.level, &gate, &up, &mut gated);
+            let from = (first_row + row) * self.width + unit * PANEL;
+            // SAFETY: a product hands each row's panel to one thread, once.
+            unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&gated[0]);
+        }
+    }
+}
+
+/// Adds to the residual stream `[tokens, width]`.
+#[derive(Debug)]
+pub(super) struct Add<'a> {
+    pub(super) stream: Disjoint<'a, f32>,
+    pub(super) width: usize,
+    pub(super) bias: &'a [f32],
+    /// Row in the stream of each row of the product; no two alike.
+    pub(super) stream_rows: &'a [usize],
+    /// Whether the stream is rounded afterwards, as at the end of a block.
+    pub(super) rounding: Option<SpanDType>,
+}
+
+#[allow(unsafe_code, reason = "threads write their own outputs of a row")]
+impl Sink for Add<'_> {
+    fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
+        let start = unit * PANEL;
+        let len = PANEL.min(self.width - start);
+        let bias = panel_bias(self.bias, unit);
+        for (row, sums) in sums[0].iter().enumerate() {
+            let from = self.stream_rows[first_row + row] * self.width + start;
+            // SAFETY: a product hands each row's panel to one thread, once, and no two rows have the same stream row.
+            let stream = unsafe { self.stream.range(from..from + len) };
+            stream.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
+            stream.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            if let Some(dtype) = self.rounding {
+                round_to(dtype, stream);
+            }
+        }
+    }
+}
