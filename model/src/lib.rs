@@ -18,6 +18,8 @@
 mod candle;
 mod config;
 mod contract;
+#[allow(dead_code, reason = "the span on top of it follows")]
+mod cpu;
 mod device;
 mod dtype;
 mod error;
