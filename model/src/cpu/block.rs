@@ -119,7 +119,7 @@ impl Machine {
             let begins_anew = cache.has_one_block();
             let table = &mut cache.block_mut(number)[sequence.batch_row];
             if begins_anew {
-                table.rewind(0);
+                table.truncate(0);
             }
             let (keys, values) = (part(self.heads), part(self.heads + self.kv_heads));
             table.append(keys, values, row.first_row..row.first_row + row.tokens);

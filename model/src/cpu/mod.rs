@@ -12,6 +12,8 @@ mod block;
 mod cache;
 mod kv_pool;
 mod kv_table;
+#[cfg(test)]
+mod kv_tests;
 mod load;
 mod options;
 mod rotary;

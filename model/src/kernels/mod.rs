@@ -8,10 +8,12 @@
 //! - `format`, `packed`, `quantize`: weights as panels of [`PANEL`](format::PANEL) outputs
 //! - `activations`: the other operand, in tiles of a few rows
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
+//! - `attention`: over the paged KV cache
 //! - `norm`, `rotate`, `silu`: the small operations between products
 
 pub(crate) mod activations;
 pub(crate) mod arena;
+pub(crate) mod attention;
 pub(crate) mod disjoint;
 pub(crate) mod format;
 pub(crate) mod level;
