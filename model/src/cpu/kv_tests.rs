@@ -219,7 +219,7 @@ proptest! {
             }
             prop_assert!(pool.used_bytes() <= 8 * LAYOUT.bytes());
             for (table, expected) in tables.iter().zip(&expected) {
-                prop_assert_eq!(&super::kv_tests::tokens(table), expected);
+                prop_assert_eq!(&tokens(table), expected);
             }
         }
         drop(tables);
