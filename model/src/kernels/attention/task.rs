@@ -34,7 +34,7 @@ pub(super) fn run(
         censored,
         tile: tile_scratch,
     } = scratch;
-    let queries = queries.take(count * kernel.key_steps);
+    let queries = queries.take(count * kernel.query_words);
     rows.pack_queries(queries);
     let maxima = maxima.take(count);
     maxima.fill(LOWEST_MAXIMUM);
@@ -65,7 +65,7 @@ pub(super) fn run(
             views.clear();
             views.extend((start..end).map(|row| rows.view(row, page)));
             let mut group = RowGroup {
-                queries: &queries[start * kernel.key_steps..end * kernel.key_steps],
+                queries: &queries[start * kernel.query_words..end * kernel.query_words],
                 views,
                 maxima: &mut maxima[start..end],
                 weights: &mut weights[start * LANES..end * LANES],
@@ -95,13 +95,13 @@ impl TaskRows<'_> {
 
     fn pack_queries(&self, words: &mut [u32]) {
         let head_dim = self.call.shape.layout.head_dim;
-        for (index, words) in words.chunks_exact_mut(self.kernel.key_steps).enumerate() {
+        for (index, words) in words.chunks_exact_mut(self.kernel.query_words).enumerate() {
             let (token, head) = self.token_and_head(index);
             let query =
                 self.call
                     .queries
                     .part(self.row.first_row + token, head * head_dim, head_dim);
-            pack_row(query, self.kernel.is_paired, words);
+            pack_row(query, self.kernel.pairs_rows, words);
         }
     }
 
@@ -224,7 +224,7 @@ impl Visit<'_> {
                 ..*tile
             };
             let mut single = RowGroup {
-                queries: &group.queries[row * kernel.key_steps..][..kernel.key_steps],
+                queries: &group.queries[row * kernel.query_words..][..kernel.query_words],
                 views: std::slice::from_ref(view),
                 maxima: &mut group.maxima[row..=row],
                 weights: &mut group.weights[row * LANES..][..LANES],
