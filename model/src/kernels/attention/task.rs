@@ -54,7 +54,13 @@ pub(super) fn run(
         }
         KvFormat::F32 | KvFormat::Bf16 => &mut [],
     };
-    for page in rows.pages_seen() {
+    let pages = rows.pages_seen();
+    for page in pages.clone() {
+        // In single precision the parts are large enough without.
+        if page < *pages.end() && kernel.is_paired {
+            let next = call.pages.page(task.row, page + 1);
+            prefetch(&next.words[region.keys.start..region.values.end]);
+        }
         let view = call.pages.page(task.row, page);
         let tile = tile_of(kernel, &region, &view, widened);
         // Groups of equal size: one of a single row at the end would be slow.
@@ -77,6 +83,20 @@ pub(super) fn run(
     }
     rows.write(weights, sums, out);
 }
+
+/// Asks for memory ahead of its use: a kv head's part of a page ends before the processor's own prefetching is at pace.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "a prefetch has no safe name")]
+fn prefetch(words: &[u32]) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    for line in words.chunks(LANES) {
+        // SAFETY: a hint without effect on what is computed; the instruction is in every processor of this kind.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_words: &[u32]) {}
 
 struct TaskRows<'a> {
     call: &'a AttentionCall<'a>,
