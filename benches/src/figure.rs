@@ -91,7 +91,7 @@ impl Figure {
             Some(false) => "MISSED",
         };
         format!(
-            "{:<9} {:<42} {median:>10.4} [{p10:.4}, {p90:.4}] {:<14} {goal:<9} {met:<7} {host}",
+            "{:<11} {:<46} {median:>10.4} [{p10:.4}, {p90:.4}] {:<14} {goal:<9} {met:<7} {host}",
             self.bench, self.name, self.unit
         )
     }
