@@ -34,7 +34,9 @@ impl Quant {
 
     /// Parses a name in any case; `None` for any other.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|quant| quant.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|quant| quant.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -78,7 +80,9 @@ impl KvDType {
 
     /// Parses a name in any case; `None` for any other.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|dtype| dtype.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -94,8 +98,16 @@ mod tests {
 
     #[test]
     fn every_name_parses_back() {
-        assert!(Quant::ALL.iter().all(|quant| Quant::parse(quant.name()) == Some(*quant)));
-        assert!(KvDType::ALL.iter().all(|dtype| KvDType::parse(dtype.name()) == Some(*dtype)));
+        assert!(
+            Quant::ALL
+                .iter()
+                .all(|quant| Quant::parse(quant.name()) == Some(*quant))
+        );
+        assert!(
+            KvDType::ALL
+                .iter()
+                .all(|dtype| KvDType::parse(dtype.name()) == Some(*dtype))
+        );
         assert_eq!(Quant::parse("NF4"), Some(Quant::Nf4));
         assert_eq!((Quant::parse("int2"), KvDType::parse("f16")), (None, None));
     }

@@ -20,7 +20,7 @@ pub(crate) struct BlockCache {
     keys: Tensor,   // [batch, kv_heads, max_length, head_dim]
     values: Tensor, // [batch, kv_heads, max_length, head_dim]
     /// Tokens whose keys and values are valid.
-    cached: usize,
+    pub(super) cached: usize,
 }
 
 /// The part of a cache's size that the model sets.

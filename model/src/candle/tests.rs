@@ -9,6 +9,7 @@ use super::families;
 use super::kv_cache::{KvCache, KvShape};
 use super::rope::{RopeTable, Rotation};
 use super::weights::WeightReader;
+use crate::families::tensor_names;
 use crate::source::{Checkpoint, ModelSource};
 
 /// One block of tiny-llama in double precision, where a finite difference means something.
@@ -24,7 +25,7 @@ impl Fixture {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let source = ModelSource::directory(directory).unwrap();
         let config = source.config();
-        let names = families::tensor_names(config, 1);
+        let names = tensor_names(config, 1);
         let checkpoint = Checkpoint::open(&source, &names).unwrap();
         let reader = WeightReader {
             checkpoint: &checkpoint,
@@ -120,7 +121,7 @@ fn a_cache_does_not_change_the_result() {
     };
     let cached = fixture.block.forward(&input, &rotation, Some(entry));
     assert!(distance(&whole, &cached.unwrap()) < 1e-12);
-    assert_eq!(entry.cached(), 7);
+    assert_eq!(entry.cached, 7);
 }
 
 #[test]

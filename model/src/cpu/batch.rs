@@ -46,8 +46,15 @@ impl Active {
     /// Takes the sequences that pass through `block`; says whether there are any.
     pub(super) fn select(&mut self, sequences: &[Sequence<'_>], block: usize) -> bool {
         let passing = |sequence: &Sequence<'_>| sequence.blocks.contains(&block);
-        let chosen = sequences.iter().enumerate().filter(|(_, sequence)| passing(sequence));
-        if chosen.clone().map(|(number, _)| number).eq(self.sequences.iter().copied()) {
+        let chosen = sequences
+            .iter()
+            .enumerate()
+            .filter(|(_, sequence)| passing(sequence));
+        if chosen
+            .clone()
+            .map(|(number, _)| number)
+            .eq(self.sequences.iter().copied())
+        {
             return !self.sequences.is_empty();
         }
         self.clear();
@@ -59,7 +66,8 @@ impl Active {
             });
             self.sequences.push(number);
             self.stream_rows.extend(sequence.rows());
-            self.positions.extend(sequence.position..sequence.position + sequence.tokens);
+            self.positions
+                .extend(sequence.position..sequence.position + sequence.tokens);
         }
         !self.sequences.is_empty()
     }

@@ -7,7 +7,9 @@ use super::sinks::{Add, Gate, Store};
 use super::weights::{BlockWeights, Projection};
 use crate::dtype::SpanDType;
 use crate::kernels::activations::Activations;
-use crate::kernels::attention::{AttentionCall, AttentionScratch, AttentionShape, StridedRows, attend};
+use crate::kernels::attention::{
+    AttentionCall, AttentionScratch, AttentionShape, StridedRows, attend,
+};
 use crate::kernels::disjoint::Disjoint;
 use crate::kernels::level::Level;
 use crate::kernels::norm::rms_norm;
@@ -76,7 +78,11 @@ impl Machine {
         self.attention(number, block, sequences, caches, work);
         let rows = work.active.stream_rows.len();
         self.normed(&block.mlp_norm, &block.gate_up, work);
-        let width = block.down.weights.inputs().next_multiple_of(crate::kernels::format::PANEL);
+        let width = block
+            .down
+            .weights
+            .inputs()
+            .next_multiple_of(crate::kernels::format::PANEL);
         resize(&mut work.gated, rows * width);
         let gate = Gate {
             level: self.level,
@@ -84,8 +90,19 @@ impl Machine {
             width,
             bias: &block.gate_up.bias,
         };
-        product(self.level, &self.pool, &block.gate_up.weights, &work.activations, &gate);
-        self.add_product(&block.down, Operand::Gated { width }, Some(self.residual), work);
+        product(
+            self.level,
+            &self.pool,
+            &block.gate_up.weights,
+            &work.activations,
+            &gate,
+        );
+        self.add_product(
+            &block.down,
+            Operand::Gated { width },
+            Some(self.residual),
+            work,
+        );
     }
 
     fn attention(
@@ -105,7 +122,13 @@ impl Machine {
             width: qkv_width,
             bias: &block.qkv.bias,
         };
-        product(self.level, &self.pool, &block.qkv.weights, &work.activations, &store);
+        product(
+            self.level,
+            &self.pool,
+            &block.qkv.weights,
+            &work.activations,
+            &store,
+        );
         self.turn(work);
 
         let part = |heads: usize| StridedRows {
@@ -118,8 +141,10 @@ impl Machine {
             let cache = caches.get_mut(sequence.slot);
             let begins_anew = cache.has_one_block();
             let table = &mut cache.block_mut(number)[sequence.batch_row];
-            if begins_anew {
+            if begins_anew && table.cached() > 0 {
                 table.truncate(0);
+                let pages = table.reserve(row.tokens);
+                pages.expect("invariant: the pages just given back are there");
             }
             let (keys, values) = (part(self.heads), part(self.heads + self.kv_heads));
             table.append(keys, values, row.first_row..row.first_row + row.tokens);
@@ -140,7 +165,12 @@ impl Machine {
             queries: part(0),
         };
         attend(&self.pool, &call, &mut work.attended, &mut work.attention);
-        self.add_product(&block.output, Operand::Attended { width: query_width }, None, work);
+        self.add_product(
+            &block.output,
+            Operand::Attended { width: query_width },
+            None,
+            work,
+        );
     }
 
     /// Fills the activations with the normed residual stream of the active rows.
@@ -148,12 +178,23 @@ impl Machine {
         let (hidden, padded) = (self.hidden, projection.weights.padded_inputs());
         let (stream, stream_rows) = (&work.stream, &work.active.stream_rows);
         let size = [stream_rows.len(), padded];
-        work.activations.fill(&self.pool, projection.weights.format(), size, &|row, values| {
-            let from = stream_rows[row] * hidden;
-            let (normed, rest) = values.split_at_mut(hidden);
-            rms_norm(self.level, &stream[from..from + hidden], weight, self.norm_eps, normed);
-            rest.fill(0.0);
-        });
+        work.activations.fill(
+            &self.pool,
+            projection.weights.format(),
+            size,
+            &|row, values| {
+                let from = stream_rows[row] * hidden;
+                let (normed, rest) = values.split_at_mut(hidden);
+                rms_norm(
+                    self.level,
+                    &stream[from..from + hidden],
+                    weight,
+                    self.norm_eps,
+                    normed,
+                );
+                rest.fill(0.0);
+            },
+        );
     }
 
     /// Turns queries and keys by their positions.
@@ -168,15 +209,19 @@ impl Machine {
             return;
         }
         let qkv = Disjoint::new(&mut work.qkv);
-        self.pool.run(positions.len().div_ceil(MIN_ROWS_FOR_THREADS), &|task, _| {
-            let rows = task * MIN_ROWS_FOR_THREADS..positions.len().min((task + 1) * MIN_ROWS_FOR_THREADS);
-            for row in rows {
-                // SAFETY: each row belongs to one task.
-                #[allow(unsafe_code, reason = "rows are turned in parallel")]
-                let heads = unsafe { qkv.range(row * width..row * width + turned) };
-                self.rotary.turn(positions[row], heads);
-            }
-        });
+        self.pool.run(
+            positions.len().div_ceil(MIN_ROWS_FOR_THREADS),
+            &|task, _| {
+                let rows = task * MIN_ROWS_FOR_THREADS
+                    ..positions.len().min((task + 1) * MIN_ROWS_FOR_THREADS);
+                for row in rows {
+                    // SAFETY: each row belongs to one task.
+                    #[allow(unsafe_code, reason = "rows are turned in parallel")]
+                    let heads = unsafe { qkv.range(row * width..row * width + turned) };
+                    self.rotary.turn(positions[row], heads);
+                }
+            },
+        );
     }
 
     /// Multiplies an operand and adds the result to the residual stream.
@@ -193,11 +238,12 @@ impl Machine {
             Operand::Gated { width } => (&work.gated, width),
         };
         let size = [work.active.stream_rows.len(), weights.padded_inputs()];
-        work.activations.fill(&self.pool, weights.format(), size, &|row, values| {
-            let (front, rest) = values.split_at_mut(width.min(values.len()));
-            front.copy_from_slice(&operand[row * width..row * width + front.len()]);
-            rest.fill(0.0);
-        });
+        work.activations
+            .fill(&self.pool, weights.format(), size, &|row, values| {
+                let (front, rest) = values.split_at_mut(width.min(values.len()));
+                front.copy_from_slice(&operand[row * width..row * width + front.len()]);
+                rest.fill(0.0);
+            });
         let add = Add {
             stream: Disjoint::new(&mut work.stream),
             width: self.hidden,

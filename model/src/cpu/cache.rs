@@ -20,18 +20,34 @@ impl Cache {
     /// An empty cache; it takes pages as it grows.
     pub(super) fn new(pool: &KvPool, limits: CacheLimits) -> Self {
         let count = limits.blocks.len() * limits.batch;
-        let tables = (0..count).map(|_| KvTable::new(pool, limits.max_length)).collect();
-        Self { limits, tables, has_one_block: false }
+        let tables = (0..count)
+            .map(|_| KvTable::new(pool, limits.max_length))
+            .collect();
+        Self {
+            limits,
+            tables,
+            has_one_block: false,
+        }
     }
 
     /// For whole sequences, of which nothing is kept: each block writes over what the one before has left.
     pub(super) fn for_one_pass(pool: &KvPool, limits: CacheLimits) -> Self {
-        let tables = (0..limits.batch).map(|_| KvTable::new(pool, limits.max_length)).collect();
-        Self { limits, tables, has_one_block: true }
+        let tables = (0..limits.batch)
+            .map(|_| KvTable::new(pool, limits.max_length))
+            .collect();
+        Self {
+            limits,
+            tables,
+            has_one_block: true,
+        }
     }
 
     fn index(&self, block: usize) -> usize {
-        if self.has_one_block { 0 } else { (block - self.limits.blocks.start) * self.limits.batch }
+        if self.has_one_block {
+            0
+        } else {
+            (block - self.limits.blocks.start) * self.limits.batch
+        }
     }
 
     /// The tables of one block, one for each batch row.
@@ -55,7 +71,9 @@ impl Cache {
     /// Forgets all but the first `position` tokens of these blocks.
     pub(super) fn truncate(&mut self, blocks: &Range<usize>, position: usize) {
         for block in blocks.clone() {
-            self.block_mut(block).iter_mut().for_each(|table| table.truncate(position));
+            self.block_mut(block)
+                .iter_mut()
+                .for_each(|table| table.truncate(position));
         }
     }
 
@@ -77,7 +95,11 @@ impl Cache {
     ///
     /// # Errors
     /// [`KvPoolError`]; some tables may then hold pages that they do not need yet.
-    pub(super) fn reserve(&mut self, blocks: &Range<usize>, tokens: usize) -> Result<(), KvPoolError> {
+    pub(super) fn reserve(
+        &mut self,
+        blocks: &Range<usize>,
+        tokens: usize,
+    ) -> Result<(), KvPoolError> {
         let count = if self.has_one_block { 1 } else { blocks.len() };
         for block in blocks.clone().take(count) {
             for table in self.block_mut(block) {
@@ -143,11 +165,15 @@ impl Caches {
 
     /// The cache in a slot that is known to be taken.
     pub(super) fn get(&self, slot: usize) -> &Cache {
-        self.slots[slot].as_ref().expect("invariant: a slot in use holds a cache")
+        self.slots[slot]
+            .as_ref()
+            .expect("invariant: a slot in use holds a cache")
     }
 
     /// As [`Caches::get`], to be written.
     pub(super) fn get_mut(&mut self, slot: usize) -> &mut Cache {
-        self.slots[slot].as_mut().expect("invariant: a slot in use holds a cache")
+        self.slots[slot]
+            .as_mut()
+            .expect("invariant: a slot in use holds a cache")
     }
 }

@@ -10,8 +10,8 @@ use crate::kernels::attention::{
 
 /// Keys and values of the tokens at positions `0..cached`.
 ///
-/// A clone shares the pages; the first to write to a shared page gets a copy of its own ([`KvTable::reserve`]). So beams
-/// are reordered by cloning tables.
+/// A clone shares the pages; the first to write to a shared page gets a copy of its own ([`KvTable::reserve`]). So
+/// beams are reordered by cloning tables.
 #[derive(Clone, Debug)]
 pub(crate) struct KvTable {
     pool: KvPool,

@@ -29,7 +29,11 @@ impl CpuSpan {
     ///
     /// # Errors
     /// Any [`LoadError`]; [`LoadError::BlocksOutsideModel`] also for an empty range.
-    pub fn load(source: &ModelSource, blocks: Range<usize>, options: &CpuOptions) -> Result<Self, LoadError> {
+    pub fn load(
+        source: &ModelSource,
+        blocks: Range<usize>,
+        options: &CpuOptions,
+    ) -> Result<Self, LoadError> {
         let config = source.config();
         if blocks.is_empty() || blocks.end > config.num_blocks {
             return Err(LoadError::BlocksOutsideModel {
@@ -37,17 +41,31 @@ impl CpuSpan {
                 num_blocks: config.num_blocks,
             });
         }
-        let level = Level::choose().map_err(|error| LoadError::Kernels(error.to_string()))?.level;
-        let names: Vec<String> = blocks.clone().flat_map(|block| tensor_names(config, block)).collect();
+        let level = Level::choose()
+            .map_err(|error| LoadError::Kernels(error.to_string()))?
+            .level;
+        let names: Vec<String> = blocks
+            .clone()
+            .flat_map(|block| tensor_names(config, block))
+            .collect();
         let checkpoint = Checkpoint::open(source, &names)?;
         let pool = Pool::new(options.threads()).map_err(LoadError::place)?;
-        let loader = Loader { config, checkpoint: &checkpoint, pool: &pool, format: options.format() };
+        let loader = Loader {
+            config,
+            checkpoint: &checkpoint,
+            pool: &pool,
+            format: options.format(),
+        };
         let mut loaded = Vec::with_capacity(blocks.len());
         for block in blocks.clone() {
             loaded.push(loader.block(block)?);
             debug!(block, "block loaded");
         }
-        let layout = PageLayout::new(kv_format(options.kv_dtype()), config.kv_heads, config.head_dim);
+        let layout = PageLayout {
+            format: kv_format(options.kv_dtype()),
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+        };
         let description = SpanDescription {
             hidden: config.hidden,
             kv_heads: config.kv_heads,
@@ -124,19 +142,30 @@ impl Loader<'_> {
         let [attention_norm, mlp_norm] = llama::NORMS;
         let [query, key, value, output] = llama::ATTENTION;
         let [gate, up, down] = llama::MLP;
-        let part = |name: &str, rows, place| Part { name: llama::prefixed(block, name), rows, place };
+        let part = |name: &str, rows, place| Part {
+            name: llama::prefixed(block, name),
+            rows,
+            place,
+        };
         let qkv = [
             part(query, query_width, Place::From(0)),
             part(key, key_width, Place::From(query_width)),
             part(value, key_width, Place::From(query_width + key_width)),
         ];
-        let gate_up = [part(gate, ffn, Place::EvenPanels), part(up, ffn, Place::OddPanels)];
+        let gate_up = [
+            part(gate, ffn, Place::EvenPanels),
+            part(up, ffn, Place::OddPanels),
+        ];
         let output = [part(output, hidden, Place::From(0))];
         let down = [part(down, hidden, Place::From(0))];
         let padded_ffn = ffn.next_multiple_of(PANEL);
         Ok(BlockWeights {
             attention_norm: self.vector(&llama::weight(block, attention_norm), hidden)?,
-            qkv: self.projection(&qkv, [query_width + 2 * key_width, hidden], config.attention_bias)?,
+            qkv: self.projection(
+                &qkv,
+                [query_width + 2 * key_width, hidden],
+                config.attention_bias,
+            )?,
             output: self.projection(&output, [hidden, query_width], config.attention_bias)?,
             mlp_norm: self.vector(&llama::weight(block, mlp_norm), hidden)?,
             gate_up: self.projection(&gate_up, [2 * padded_ffn, hidden], config.mlp_bias)?,
@@ -153,11 +182,19 @@ impl Loader<'_> {
         let mut weights = Packed::zeros(self.format, outputs, inputs).map_err(LoadError::place)?;
         let mut bias = Vec::new();
         for part in parts {
-            let rows = self.checkpoint.rows(&format!("{}.weight", part.name), [part.rows, inputs])?;
-            weights.fill(self.pool, part.place, part.rows, &|row, values| rows.read(row, values));
+            let rows = self
+                .checkpoint
+                .rows(&format!("{}.weight", part.name), [part.rows, inputs])?;
+            weights.fill(self.pool, part.place, part.rows, &|row, values| {
+                rows.read(row, values)
+            });
             if has_bias {
                 bias.resize(weights.panels() * PANEL, 0.0);
-                for (row, value) in self.vector(&format!("{}.bias", part.name), part.rows)?.into_iter().enumerate() {
+                for (row, value) in self
+                    .vector(&format!("{}.bias", part.name), part.rows)?
+                    .into_iter()
+                    .enumerate()
+                {
                     bias[part.place.output(row)] = value;
                 }
             }

@@ -45,7 +45,8 @@ impl CpuOptions {
     }
 
     pub(crate) fn kv_dtype(&self) -> KvDType {
-        self.kv_dtype.unwrap_or_else(|| KvDType::of_span(self.dtype))
+        self.kv_dtype
+            .unwrap_or_else(|| KvDType::of_span(self.dtype))
     }
 
     pub(crate) fn threads(&self) -> usize {

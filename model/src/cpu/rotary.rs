@@ -18,7 +18,13 @@ pub(super) struct RotaryTable {
 impl RotaryTable {
     /// An empty table.
     pub(super) fn new(config: RopeConfig, head_dim: usize) -> Self {
-        Self { config, half_dim: head_dim / 2, positions: 0, cos: Vec::new(), sin: Vec::new() }
+        Self {
+            config,
+            half_dim: head_dim / 2,
+            positions: 0,
+            cos: Vec::new(),
+            sin: Vec::new(),
+        }
     }
 
     /// Makes sure that positions below `end` are known.

@@ -13,14 +13,22 @@ use crate::kernels::silu;
 pub(super) fn round_to(dtype: SpanDType, values: &mut [f32]) {
     match dtype {
         SpanDType::F32 => {}
-        SpanDType::BF16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
-        SpanDType::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
+        SpanDType::BF16 => values
+            .iter_mut()
+            .for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+        SpanDType::F16 => values
+            .iter_mut()
+            .for_each(|value| *value = f16::from_f32(*value).to_f32()),
     }
 }
 
 /// The biases of a panel; without any the slice is empty.
 fn panel_bias(bias: &[f32], panel: usize) -> &[f32] {
-    if bias.is_empty() { bias } else { &bias[panel * PANEL..(panel + 1) * PANEL] }
+    if bias.is_empty() {
+        bias
+    } else {
+        &bias[panel * PANEL..(panel + 1) * PANEL]
+    }
 }
 
 /// Writes into a matrix `[rows, width]`.
@@ -42,7 +50,9 @@ impl Sink for Store<'_> {
             // SAFETY: a product hands each row's panel to one thread, once.
             let out = unsafe { self.out.range(from..from + len) };
             out.copy_from_slice(&sums[..len]);
-            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+            out.iter_mut()
+                .zip(bias)
+                .for_each(|(out, bias)| *out += bias);
         }
     }
 }
@@ -68,7 +78,10 @@ impl Sink for Gate<'_> {
         for (row, (gate, up)) in sums[0].iter().zip(sums[1]).enumerate() {
             let (mut gate, mut up) = ([*gate], [*up]);
             for (sums, panel) in [(&mut gate, 2 * unit), (&mut up, 2 * unit + 1)] {
-                sums[0].iter_mut().zip(panel_bias(self.bias, panel)).for_each(|(sum, bias)| *sum += bias);
+                sums[0]
+                    .iter_mut()
+                    .zip(panel_bias(self.bias, panel))
+                    .for_each(|(sum, bias)| *sum += bias);
             }
             silu::gate(self.level, &gate, &up, &mut gated);
             let from = (first_row + row) * self.width + unit * PANEL;
@@ -100,8 +113,14 @@ impl Sink for Add<'_> {
             let from = self.stream_rows[first_row + row] * self.width + start;
             // SAFETY: a product hands each row's panel to one thread, once, and no two rows have the same stream row.
             let stream = unsafe { self.stream.range(from..from + len) };
-            stream.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
-            stream.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            stream
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(value, sum)| *value += sum);
+            stream
+                .iter_mut()
+                .zip(bias)
+                .for_each(|(value, bias)| *value += bias);
             if let Some(dtype) = self.rounding {
                 round_to(dtype, stream);
             }

@@ -12,7 +12,9 @@ use super::weights::BlockWeights;
 use crate::checks::{
     CacheLimits, check_blocks, check_hidden_states, check_prompts, check_row, check_some_batch,
 };
-use crate::contract::{BlockSpan, CacheHandle, ForwardRow, HiddenStates, Prompts, Row, SpanDescription, SpanError};
+use crate::contract::{
+    BlockSpan, CacheHandle, ForwardRow, HiddenStates, Prompts, Row, SpanDescription, SpanError,
+};
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::level::Level;
 use crate::kernels::pool::Pool;
@@ -86,19 +88,31 @@ impl CpuSpan {
     fn prepare(&mut self, row: &Row<'_>) -> Result<usize, SpanError> {
         let slot = self.caches.slot(row.cache).ok_or(SpanError::UnknownCache)?;
         let cache = self.caches.get_mut(slot);
-        check_row(row, &cache.limits, |blocks| cache.cached(blocks), self.description.hidden)?;
+        check_row(
+            row,
+            &cache.limits,
+            |blocks| cache.cached(blocks),
+            self.description.hidden,
+        )?;
         cache.truncate(&row.blocks, row.position);
         if let Some(indices) = row.reorder {
             cache.reorder(&row.blocks, indices);
         }
-        cache.reserve(&row.blocks, row.hidden_states.shape[1]).map_err(no_pages)?;
+        cache
+            .reserve(&row.blocks, row.hidden_states.shape[1])
+            .map_err(no_pages)?;
         Ok(slot)
     }
 
     /// Runs rows whose caches are ready and all different.
     fn run(&mut self, sequences: &[Sequence<'_>]) {
-        let Some(blocks) = union(sequences) else { return };
-        let end = sequences.iter().map(|sequence| sequence.position + sequence.tokens).max();
+        let Some(blocks) = union(sequences) else {
+            return;
+        };
+        let end = sequences
+            .iter()
+            .map(|sequence| sequence.position + sequence.tokens)
+            .max();
         self.machine.rotary.prepare(end.unwrap_or(0));
         let hidden = self.description.hidden;
         self.work.active.clear();
@@ -107,10 +121,17 @@ impl CpuSpan {
                 continue;
             }
             for number in &self.work.active.sequences {
-                add_prompt(&sequences[*number], block, &mut self.work.stream, hidden, self.description.dtype);
+                add_prompt(
+                    &sequences[*number],
+                    block,
+                    &mut self.work.stream,
+                    hidden,
+                    self.description.dtype,
+                );
             }
             let weights = &self.weights[block - self.description.blocks.start];
-            self.machine.run(block, weights, sequences, &mut self.caches, &mut self.work);
+            self.machine
+                .run(block, weights, sequences, &mut self.caches, &mut self.work);
         }
     }
 
@@ -135,7 +156,11 @@ impl BlockSpan for CpuSpan {
     ) -> Result<CacheHandle, SpanError> {
         check_blocks(&blocks, &self.description.blocks)?;
         check_some_batch(batch)?;
-        let limits = CacheLimits { blocks, batch, max_length };
+        let limits = CacheLimits {
+            blocks,
+            batch,
+            max_length,
+        };
         check_table_room(&limits)?;
         Ok(self.caches.open(Cache::new(&self.kv_pool, limits)))
     }
@@ -145,14 +170,17 @@ impl BlockSpan for CpuSpan {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
-        let mut outputs: Vec<Option<Result<Vec<f32>, SpanError>>> = rows.iter().map(|_| None).collect();
+        let mut outputs: Vec<Option<Result<Vec<f32>, SpanError>>> =
+            rows.iter().map(|_| None).collect();
         // One after the other if a cache occurs twice: the second row continues the first.
         while outputs.iter().any(Option::is_none) {
             let mut sequences = Vec::new();
             let mut chosen = Vec::new();
             self.work.stream.clear();
             for (number, row) in rows.iter().enumerate() {
-                let is_new = chosen.iter().all(|(other, _): &(usize, usize)| rows[*other].cache != row.cache);
+                let is_new = chosen
+                    .iter()
+                    .all(|(other, _): &(usize, usize)| rows[*other].cache != row.cache);
                 if outputs[number].is_some() || !is_new {
                     continue;
                 }
@@ -183,13 +211,23 @@ impl BlockSpan for CpuSpan {
             check_prompts(prompts, &row.blocks, row.hidden_states.shape)?;
         }
         let [batch, seq, _] = row.hidden_states.shape;
-        let limits = CacheLimits { blocks: row.blocks.clone(), batch, max_length: seq };
+        let limits = CacheLimits {
+            blocks: row.blocks.clone(),
+            batch,
+            max_length: seq,
+        };
         check_table_room(&limits)?;
         let mut cache = Cache::for_one_pass(&self.pass_pool, limits);
         cache.reserve(&row.blocks, seq).map_err(no_pages)?;
         let slot = self.caches.put(cache);
         let mut sequences = Vec::new();
-        push_batch(&mut sequences, (slot, 0, 0), &row.blocks, &row.hidden_states, row.prompts);
+        push_batch(
+            &mut sequences,
+            (slot, 0, 0),
+            &row.blocks,
+            &row.hidden_states,
+            row.prompts,
+        );
         self.work.stream.clear();
         self.enter(row.hidden_states.values);
         self.run(&sequences);
@@ -200,13 +238,27 @@ impl BlockSpan for CpuSpan {
 
 /// The blocks that any of the sequences passes through.
 fn union(sequences: &[Sequence<'_>]) -> Option<Range<usize>> {
-    let start = sequences.iter().map(|sequence| sequence.blocks.start).min()?;
+    let start = sequences
+        .iter()
+        .map(|sequence| sequence.blocks.start)
+        .min()?;
     let end = sequences.iter().map(|sequence| sequence.blocks.end).max()?;
     Some(start..end)
 }
 
-fn push_sequences<'a>(sequences: &mut Vec<Sequence<'a>>, row: &Row<'a>, slot: usize, first_row: usize) {
-    push_batch(sequences, (slot, row.position, first_row), &row.blocks, &row.hidden_states, row.prompts);
+fn push_sequences<'a>(
+    sequences: &mut Vec<Sequence<'a>>,
+    row: &Row<'a>,
+    slot: usize,
+    first_row: usize,
+) {
+    push_batch(
+        sequences,
+        (slot, row.position, first_row),
+        &row.blocks,
+        &row.hidden_states,
+        row.prompts,
+    );
 }
 
 /// Adds a sequence for each batch row that has tokens.
@@ -240,14 +292,19 @@ fn add_prompt(
     hidden: usize,
     dtype: crate::dtype::SpanDType,
 ) {
-    let Some(prompts) = &sequence.prompts else { return };
+    let Some(prompts) = &sequence.prompts else {
+        return;
+    };
     let [_, batch, prefix, _] = prompts.shape;
     let row = sequence.batch_row.min(batch - 1);
     let from = ((block - sequence.blocks.start) * batch + row) * prefix * hidden;
     let start = sequence.first_row * hidden;
     let stream = &mut stream[start..start + prefix * hidden];
     let prompt = &prompts.values[from..from + prefix * hidden];
-    stream.iter_mut().zip(prompt).for_each(|(value, prompt)| *value += prompt);
+    stream
+        .iter_mut()
+        .zip(prompt)
+        .for_each(|(value, prompt)| *value += prompt);
     round_to(dtype, stream);
 }
 
@@ -258,7 +315,9 @@ fn check_table_room(limits: &CacheLimits) -> Result<(), SpanError> {
     let bytes = entries.and_then(|entries| entries.checked_mul(size_of::<usize>()));
     match bytes {
         Some(bytes) if Vec::<u8>::new().try_reserve_exact(bytes).is_ok() => Ok(()),
-        _ => Err(SpanError::OutOfMemory { bytes: bytes.map_or(u64::MAX, |bytes| bytes as u64) }),
+        _ => Err(SpanError::OutOfMemory {
+            bytes: bytes.map_or(u64::MAX, |bytes| bytes as u64),
+        }),
     }
 }
 

@@ -27,7 +27,9 @@ impl BlockWeights {
     /// Memory taken, bytes.
     pub(super) fn bytes(&self) -> u64 {
         let projections = [&self.qkv, &self.output, &self.gate_up, &self.down].into_iter();
-        let packed: usize = projections.map(|each| each.weights.bytes() + size_of_val(&*each.bias)).sum();
+        let packed: usize = projections
+            .map(|each| each.weights.bytes() + size_of_val(&*each.bias))
+            .sum();
         (packed + size_of_val(&*self.attention_norm) + size_of_val(&*self.mlp_norm)) as u64
     }
 }

@@ -33,7 +33,8 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn output(self, row: usize) -> usize {
+    /// The output that row `row` becomes.
+    pub(crate) fn output(self, row: usize) -> usize {
         match self {
             Self::From(start) => start + row,
             Self::EvenPanels => row / PANEL * 2 * PANEL + row % PANEL,

@@ -133,7 +133,11 @@ impl TensorRows {
     /// Reads row `row`, which has as many values as `values`.
     pub(crate) fn read(&self, row: usize, values: &mut [f32]) {
         let row_bytes = values.len() * self.stored.size_bytes();
-        decode(&self.bytes[row * row_bytes..(row + 1) * row_bytes], self.stored, values);
+        decode(
+            &self.bytes[row * row_bytes..(row + 1) * row_bytes],
+            self.stored,
+            values,
+        );
     }
 }
 
@@ -145,8 +149,12 @@ fn decode(bytes: &[u8], stored: SpanDType, values: &mut [f32]) {
             let singles = bytes.as_chunks::<4>().0.iter().zip(values.iter_mut());
             singles.for_each(|(bytes, value)| *value = f32::from_le_bytes(*bytes));
         }
-        SpanDType::BF16 => halves.for_each(|(bytes, value)| *value = bf16::from_le_bytes(*bytes).to_f32()),
-        SpanDType::F16 => halves.for_each(|(bytes, value)| *value = f16::from_le_bytes(*bytes).to_f32()),
+        SpanDType::BF16 => {
+            halves.for_each(|(bytes, value)| *value = bf16::from_le_bytes(*bytes).to_f32())
+        }
+        SpanDType::F16 => {
+            halves.for_each(|(bytes, value)| *value = f16::from_le_bytes(*bytes).to_f32())
+        }
     }
 }
 

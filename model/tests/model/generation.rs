@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use block_model::{BlockSpan, CandleSpan, ClientHead, ModelSource, SpanDType};
+use block_model::{BlockSpan, ClientHead, ModelSource, SpanDType};
+
+use crate::engine::Span;
 use serde_json::Value;
 
 use crate::support::{Golden, States, fable_path, forward, load, row, step, tiny_path};
 
 struct Generator {
     head: ClientHead,
-    span: CandleSpan,
+    span: Span,
     num_blocks: usize,
 }
 

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use block_model::{
-    BlockSpan, CandleSpan, ComputeDevice, HubError, HubOptions, LoadError, ModelSource, SpanDType,
-};
+use block_model::{BlockSpan, HubError, HubOptions, LoadError, ModelSource, SpanDType};
 
+use crate::engine::{self, Span};
 use crate::support::{States, forward, load, tiny_path};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -114,11 +113,11 @@ const SHARDED: [&str; 4] = [
     "model-00002-of-00002.safetensors",
 ];
 
-fn load_span(source: &ModelSource) -> Result<CandleSpan, LoadError> {
-    CandleSpan::load(source, 0..2, SpanDType::F32, ComputeDevice::Cpu)
+fn load_span(source: &ModelSource) -> Result<Span, LoadError> {
+    engine::load_span(source, 0..2, SpanDType::F32)
 }
 
-fn assert_is_tiny(span: &mut CandleSpan) {
+fn assert_is_tiny(span: &mut Span) {
     let input = States::noise([1, 3, 64], 0);
     let mut expected = load(&tiny_path(), 0..2, SpanDType::F32);
     assert_eq!(span.description().blocks, 0..2);
@@ -152,7 +151,7 @@ fn only_the_files_of_the_span_are_fetched_and_only_once() {
     let source = ModelSource::hub(options.clone()).unwrap();
     assert_eq!(source.commit(), Some(COMMIT));
     assert_is_tiny(&mut load_span(&source).unwrap());
-    let missing = CandleSpan::load(&source, 2..4, SpanDType::F32, ComputeDevice::Cpu).unwrap_err();
+    let missing = engine::load_span(&source, 2..4, SpanDType::F32).unwrap_err();
     assert!(missing.to_string().contains(SHARDED[3]), "{missing}");
     assert!(matches!(
         missing,

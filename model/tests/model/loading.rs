@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::engine::{Span, load_span};
 use crate::support::{Golden, States, fable_path, forward, load, tiny_path};
 
 const FIRST_SHARD: &str = "model-00001-of-00002.safetensors";
@@ -64,9 +65,9 @@ impl Copy {
         }
     }
 
-    fn load(&self, blocks: Range<usize>) -> Result<CandleSpan, LoadError> {
+    fn load(&self, blocks: Range<usize>) -> Result<Span, LoadError> {
         let source = ModelSource::directory(self.0.path())?;
-        CandleSpan::load(&source, blocks, SpanDType::F32, ComputeDevice::Cpu)
+        load_span(&source, blocks, SpanDType::F32)
     }
 
     /// Loads, expects a failure, and checks that its text holds every one of `parts`.
@@ -117,7 +118,7 @@ impl Tensors {
     }
 }
 
-fn output(span: &mut CandleSpan, blocks: Range<usize>) -> States {
+fn output(span: &mut Span, blocks: Range<usize>) -> States {
     forward(span, blocks, &States::noise([1, 5, 64], 0))
 }
 

@@ -5,6 +5,7 @@
     reason = "helpers of tests are not covered by the lint's own exception"
 )]
 
+mod engine;
 mod generation;
 mod golden;
 mod hub;

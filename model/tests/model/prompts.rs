@@ -1,6 +1,8 @@
 //! Deep prompts against a straightforward oracle: one block at a time, added by hand.
 
-use block_model::{BlockSpan, CandleSpan, ForwardRow, Prompts, SpanDType, SpanError};
+use block_model::{BlockSpan, ForwardRow, Prompts, SpanDType, SpanError};
+
+use crate::engine::Span;
 
 use crate::support::{States, forward, load, row, step, tiny_path, try_step};
 
@@ -56,7 +58,7 @@ impl DeepPrompts {
     }
 }
 
-fn with_prompts(span: &mut CandleSpan, input: &States, prompts: &DeepPrompts) -> States {
+fn with_prompts(span: &mut Span, input: &States, prompts: &DeepPrompts) -> States {
     let end = prompts.shape[0];
     let values = span.forward(&ForwardRow {
         blocks: 0..end,

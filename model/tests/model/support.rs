@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use block_model::{
-    BlockSpan, CacheHandle, CandleSpan, ComputeDevice, ForwardRow, HiddenStates, ModelSource, Row,
-    SpanDType, SpanError,
+    BlockSpan, CacheHandle, ForwardRow, HiddenStates, ModelSource, Row, SpanDType, SpanError,
 };
 use safetensors::SafeTensors;
+
+use crate::engine::{Span, load_span};
 
 /// Where tiny-llama lies: 4 blocks in two shards, Llama 3 rope scaling, head not tied.
 pub(crate) fn tiny_path() -> PathBuf {
@@ -19,9 +20,9 @@ pub(crate) fn fable_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/fable-7m")
 }
 
-pub(crate) fn load(path: &Path, blocks: Range<usize>, dtype: SpanDType) -> CandleSpan {
+pub(crate) fn load(path: &Path, blocks: Range<usize>, dtype: SpanDType) -> Span {
     let source = ModelSource::directory(path).unwrap();
-    CandleSpan::load(&source, blocks, dtype, ComputeDevice::Cpu).unwrap()
+    load_span(&source, blocks, dtype).unwrap()
 }
 
 /// Hidden states that own their values: `[batch, seq, hidden]`.

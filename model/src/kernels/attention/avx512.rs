@@ -117,14 +117,13 @@ unsafe fn score<const PAIRED: bool, const R: usize>(
                 )
             };
         }
-        for row in 0..R {
+        for (row, scores) in scores.iter_mut().enumerate() {
             // SAFETY: `row` is below `R`, `step` below `steps`.
             let query = _mm512_set1_epi32(
                 unsafe { *queries.get_unchecked(row * steps + step) }.cast_signed(),
             );
-            for vector in 0..VECTORS {
-                scores[row][vector] =
-                    multiply_add::<PAIRED>(scores[row][vector], key[vector], query);
+            for (score, key) in scores.iter_mut().zip(key) {
+                *score = multiply_add::<PAIRED>(*score, key, query);
             }
         }
     }
@@ -207,7 +206,7 @@ unsafe fn soften<const PAIRED: bool>(
             unsafe {
                 _mm256_storeu_si256(
                     words.as_mut_ptr().cast(),
-                    transmute(_mm512_cvtneps_pbh(power)),
+                    transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(power)),
                 )
             };
         } else {
@@ -303,7 +302,7 @@ unsafe fn weigh<const PAIRED: bool, const R: usize, const C: usize>(
                 )
             };
         }
-        for row in 0..R {
+        for (row, totals) in totals.iter_mut().enumerate() {
             // SAFETY: `[MOST_ROWS, PAGE_TOKENS]`, and there are no more steps than tokens.
             let word = unsafe {
                 *scratch
@@ -311,9 +310,8 @@ unsafe fn weigh<const PAIRED: bool, const R: usize, const C: usize>(
                     .get_unchecked(row * PAGE_TOKENS + step)
             };
             let probability = _mm512_set1_epi32(word.cast_signed());
-            for vector in 0..C {
-                totals[row][vector] =
-                    multiply_add::<PAIRED>(totals[row][vector], value[vector], probability);
+            for (total, value) in totals.iter_mut().zip(value) {
+                *total = multiply_add::<PAIRED>(*total, value, probability);
             }
         }
     }
@@ -402,7 +400,7 @@ fn widen_words(integers: &[u32], words: &mut [u32]) {
         unsafe {
             _mm512_storeu_si512(
                 words.as_mut_ptr().cast(),
-                transmute(_mm512_cvtne2ps_pbh(high, low)),
+                transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)),
             )
         };
     }

@@ -1,13 +1,12 @@
 //! The tile kernel in plain code over arrays of lanes, which compilers turn into vectors of any width.
 
-use std::ops::Range;
-
 use super::exponential::{multiply_add, power_of_two};
 use super::layout::{LANES, PAGE_TOKENS};
-use super::round::{bf16_pair, high_half, low_half};
+use super::round::{high_half, low_half};
 use super::tile::{RowGroup, ScoreRule, Tile, TileKernel, TileScratch, View, steps_seen};
 
-type Lanes = [f32; LANES];
+/// Lanes of a sum where vectors have 128 bits: those of four rows fill half of 16 registers.
+const NARROW: usize = LANES / 2;
 
 /// As [`TileKernel::visit`], with what every processor of this kind has.
 pub(super) fn visit_portable(
@@ -16,7 +15,7 @@ pub(super) fn visit_portable(
     group: &mut RowGroup<'_>,
     scratch: &mut TileScratch,
 ) {
-    visit::<false>(kernel, tile, group, scratch);
+    visit::<false, NARROW>(kernel, tile, group, scratch);
 }
 
 /// As [`TileKernel::visit`], with 256-bit vectors.
@@ -35,7 +34,7 @@ pub(super) fn visit_avx2(
         group: &mut RowGroup<'_>,
         scratch: &mut TileScratch,
     ) {
-        visit::<true>(kernel, tile, group, scratch);
+        visit::<true, LANES>(kernel, tile, group, scratch);
     }
     // SAFETY: `TileKernel::new` has seen that the processor has these instructions.
     unsafe { with_avx2(kernel, tile, group, scratch) }
@@ -59,90 +58,116 @@ pub(super) fn widen_avx2(integers: &[u32], words: &mut [u32]) {
 }
 
 #[inline(always)]
-fn visit<const FMA: bool>(
+fn visit<const FMA: bool, const W: usize>(
     kernel: &TileKernel,
     tile: &Tile<'_>,
     group: &mut RowGroup<'_>,
     scratch: &mut TileScratch,
 ) {
     match (kernel.is_paired, group.views.len()) {
-        (true, 1) => visit_rows::<FMA, true, 1>(kernel, tile, group, scratch),
-        (true, 2) => visit_rows::<FMA, true, 2>(kernel, tile, group, scratch),
-        (true, 3) => visit_rows::<FMA, true, 3>(kernel, tile, group, scratch),
-        (true, 4) => visit_rows::<FMA, true, 4>(kernel, tile, group, scratch),
-        (false, 1) => visit_rows::<FMA, false, 1>(kernel, tile, group, scratch),
-        (false, 2) => visit_rows::<FMA, false, 2>(kernel, tile, group, scratch),
-        (false, 3) => visit_rows::<FMA, false, 3>(kernel, tile, group, scratch),
-        (false, 4) => visit_rows::<FMA, false, 4>(kernel, tile, group, scratch),
+        (true, 1) => visit_rows::<FMA, 2, 1, W>(kernel, tile, group, scratch),
+        (true, 2) => visit_rows::<FMA, 2, 2, W>(kernel, tile, group, scratch),
+        (true, 3) => visit_rows::<FMA, 2, 3, W>(kernel, tile, group, scratch),
+        (true, 4) => visit_rows::<FMA, 2, 4, W>(kernel, tile, group, scratch),
+        (false, 1) => visit_rows::<FMA, 1, 1, W>(kernel, tile, group, scratch),
+        (false, 2) => visit_rows::<FMA, 1, 2, W>(kernel, tile, group, scratch),
+        (false, 3) => visit_rows::<FMA, 1, 3, W>(kernel, tile, group, scratch),
+        (false, 4) => visit_rows::<FMA, 1, 4, W>(kernel, tile, group, scratch),
         _ => {}
     }
 }
 
+/// - `NUMBERS`: numbers per word; `R`: rows; `W`: lanes of a sum, as many as stay in registers
 #[inline(always)]
-fn visit_rows<const FMA: bool, const PAIRED: bool, const R: usize>(
+fn visit_rows<const FMA: bool, const NUMBERS: usize, const R: usize, const W: usize>(
     kernel: &TileKernel,
     tile: &Tile<'_>,
     group: &mut RowGroup<'_>,
     scratch: &mut TileScratch,
 ) {
+    let steps = kernel.key_steps;
+    let queries = group.queries.as_chunks::<NUMBERS>().0;
+    let queries: [_; R] = std::array::from_fn(|row| &queries[row * steps..][..steps]);
+    let keys = &tile.keys.as_chunks::<PAGE_TOKENS>().0[..steps];
     let seen = steps_seen(group.views, 1);
-    for vector in seen.start / LANES..seen.end.div_ceil(LANES) {
-        let mut scores = [[0.0; LANES]; R];
-        for (step, keys) in tile.keys.as_chunks::<PAGE_TOKENS>().0.iter().enumerate() {
-            let keys = lanes_at(keys, vector * LANES);
-            let queries = std::array::from_fn(|row| group.queries[row * kernel.key_steps + step]);
-            add_products::<FMA, PAIRED, R>(&mut scores, keys, &queries);
+    for part in seen.start / W..seen.end.div_ceil(W) {
+        let mut scores = [[0.0; W]; R];
+        for step in 0..steps {
+            let factors = queries.map(|query| query[step].map(f32::from_bits));
+            add_products::<FMA, NUMBERS, R, W>(
+                &mut scores,
+                words_at(&keys[step], part * W),
+                &factors,
+            );
         }
         for (row, scores) in scores.iter().enumerate() {
-            scratch.scores[row * PAGE_TOKENS + vector * LANES..][..LANES].copy_from_slice(scores);
+            scratch.scores[row * PAGE_TOKENS + part * W..][..W].copy_from_slice(scores);
         }
     }
     for row in 0..R {
-        soften::<FMA, PAIRED>(row, &kernel.rule, tile, group, scratch);
+        soften::<FMA>(row, &kernel.rule, tile, group, scratch);
     }
-    let steps = steps_seen(group.views, if PAIRED { 2 } else { 1 });
-    for column in (0..kernel.width).step_by(LANES) {
-        weigh::<FMA, PAIRED, R>(
-            kernel.width,
-            column,
-            steps.clone(),
-            tile.values,
-            group.sums,
-            scratch,
-        );
+    let steps = steps_seen(group.views, NUMBERS);
+    let probabilities = scratch.scores.as_chunks::<NUMBERS>().0;
+    let probabilities: [_; R] =
+        std::array::from_fn(|row| &probabilities[row * kernel.value_steps..][steps.clone()]);
+    for (part, column) in (0..kernel.width).step_by(W).enumerate() {
+        let mut totals = [[0.0; W]; R];
+        for (row, totals) in totals.iter_mut().enumerate() {
+            let before = &group.sums[row * kernel.width + column..][..W];
+            for lane in 0..W {
+                totals[lane] = before[lane] * scratch.rescales[row];
+            }
+        }
+        let values = tile
+            .values
+            .as_chunks::<W>()
+            .0
+            .iter()
+            .skip(steps.start * (kernel.width / W) + part);
+        for (index, values) in values
+            .step_by(kernel.width / W)
+            .take(steps.len())
+            .enumerate()
+        {
+            let factors = probabilities.map(|probabilities| probabilities[index]);
+            add_products::<FMA, NUMBERS, R, W>(&mut totals, values, &factors);
+        }
+        for (row, totals) in totals.iter().enumerate() {
+            group.sums[row * kernel.width + column..][..W].copy_from_slice(totals);
+        }
     }
 }
 
-/// Adds one step's products: a vector of words with a word for each row.
+/// Adds one step's products: some lanes of words with the numbers of each row.
 #[inline(always)]
-fn add_products<const FMA: bool, const PAIRED: bool, const R: usize>(
-    sums: &mut [Lanes; R],
-    words: &[u32; LANES],
-    factors: &[u32; R],
+fn add_products<const FMA: bool, const NUMBERS: usize, const R: usize, const W: usize>(
+    sums: &mut [[f32; W]; R],
+    words: &[u32; W],
+    factors: &[[f32; NUMBERS]; R],
 ) {
-    if PAIRED {
+    if NUMBERS == 2 {
         let low = words.map(low_half);
         let high = words.map(high_half);
         for (sums, factor) in sums.iter_mut().zip(factors) {
-            let (low_factor, high_factor) = (low_half(*factor), high_half(*factor));
-            for lane in 0..LANES {
-                let sum = multiply_add::<FMA>(low[lane], low_factor, sums[lane]);
-                sums[lane] = multiply_add::<FMA>(high[lane], high_factor, sum);
+            for lane in 0..W {
+                let sum = multiply_add::<FMA>(low[lane], factor[0], sums[lane]);
+                sums[lane] = multiply_add::<FMA>(high[lane], factor[1], sum);
             }
         }
     } else {
         for (sums, factor) in sums.iter_mut().zip(factors) {
-            for lane in 0..LANES {
-                let product = f32::from_bits(words[lane]);
-                sums[lane] = multiply_add::<FMA>(product, f32::from_bits(*factor), sums[lane]);
+            for lane in 0..W {
+                sums[lane] =
+                    multiply_add::<FMA>(f32::from_bits(words[lane]), factor[0], sums[lane]);
             }
         }
     }
 }
 
-/// A row's scores to probabilities; updates its largest score and its sum of exponentials.
+/// A row's scores to probabilities, in their place; updates its largest score and its sum of exponentials.
 #[inline(always)]
-fn soften<const FMA: bool, const PAIRED: bool>(
+fn soften<const FMA: bool>(
     row: usize,
     rule: &ScoreRule,
     tile: &Tile<'_>,
@@ -152,16 +177,20 @@ fn soften<const FMA: bool, const PAIRED: bool>(
     let view = &group.views[row];
     let scores = &mut scratch.scores[row * PAGE_TOKENS..][..PAGE_TOKENS];
     apply_rule::<FMA>(scores, rule, view, tile.key_scales);
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    for (position, score) in scores.iter_mut().enumerate() {
+    if !view.is_whole() {
         // Positions that are not seen may hold anything.
-        *score = if view.from <= position && position < view.to {
-            *score
-        } else {
-            f32::NEG_INFINITY
-        };
-        let lane = &mut highest[position % LANES];
-        *lane = if *score > *lane { *score } else { *lane };
+        keep_seen(scores, view, f32::NEG_INFINITY);
+    }
+    let scores = scores.as_chunks_mut::<LANES>().0;
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    for scores in &*scores {
+        for lane in 0..LANES {
+            highest[lane] = if scores[lane] > highest[lane] {
+                scores[lane]
+            } else {
+                highest[lane]
+            };
+        }
     }
     let before = group.maxima[row];
     let now = highest.iter().fold(before, |now, score| now.max(*score));
@@ -169,7 +198,7 @@ fn soften<const FMA: bool, const PAIRED: bool>(
     let rescale = power_of_two::<FMA>(before - now);
     scratch.rescales[row] = rescale;
     let mut sum = [0.0; LANES];
-    for scores in scores.as_chunks_mut::<LANES>().0 {
+    for scores in &mut *scores {
         for lane in 0..LANES {
             scores[lane] = power_of_two::<FMA>(scores[lane] - now);
             sum[lane] += scores[lane];
@@ -179,24 +208,22 @@ fn soften<const FMA: bool, const PAIRED: bool>(
         *weight = multiply_add::<FMA>(*weight, rescale, sum);
     }
     if !tile.value_scales.is_empty() {
-        for (position, (score, scale)) in scores.iter_mut().zip(tile.value_scales).enumerate() {
-            let is_seen = view.from <= position && position < view.to;
-            *score = if is_seen {
-                *score * f32::from_bits(*scale)
-            } else {
-                0.0
-            };
+        let scores = scores.as_flattened_mut();
+        for (score, scale) in scores.iter_mut().zip(tile.value_scales) {
+            *score *= f32::from_bits(*scale);
         }
+        // So may the scales of positions that are not seen.
+        keep_seen(scores, view, 0.0);
     }
-    let words = &mut scratch.probabilities[row * PAGE_TOKENS..][..PAGE_TOKENS];
-    if PAIRED {
-        for (word, [low, high]) in words.iter_mut().zip(scores.as_chunks::<2>().0) {
-            *word = bf16_pair(*low, *high);
-        }
-    } else {
-        for (word, score) in words.iter_mut().zip(scores) {
-            *word = score.to_bits();
-        }
+}
+
+/// Replaces what belongs to positions that are not seen.
+#[inline(always)]
+fn keep_seen(numbers: &mut [f32], view: &View, unseen: f32) {
+    let (from, to) = (view.from as u32, view.to as u32);
+    for (position, number) in (0u32..).zip(numbers) {
+        let is_seen = (from <= position) & (position < to);
+        *number = if is_seen { *number } else { unseen };
     }
 }
 
@@ -227,40 +254,12 @@ fn apply_rule<const FMA: bool>(
     }
 }
 
-/// Rescales the sums of a vector of columns and adds the weighted values.
+/// Some lanes of words.
 #[inline(always)]
-fn weigh<const FMA: bool, const PAIRED: bool, const R: usize>(
-    width: usize,
-    column: usize,
-    steps: Range<usize>,
-    values: &[u32],
-    sums: &mut [f32],
-    scratch: &TileScratch,
-) {
-    let mut totals = [[0.0; LANES]; R];
-    for (row, totals) in totals.iter_mut().enumerate() {
-        let before = &sums[row * width + column..][..LANES];
-        for lane in 0..LANES {
-            totals[lane] = before[lane] * scratch.rescales[row];
-        }
-    }
-    for step in steps {
-        let values = lanes_at(values, step * width + column);
-        let probabilities =
-            std::array::from_fn(|row| scratch.probabilities[row * PAGE_TOKENS + step]);
-        add_products::<FMA, PAIRED, R>(&mut totals, values, &probabilities);
-    }
-    for (row, totals) in totals.iter().enumerate() {
-        sums[row * width + column..][..LANES].copy_from_slice(totals);
-    }
-}
-
-/// A vector of words.
-#[inline(always)]
-fn lanes_at(words: &[u32], start: usize) -> &[u32; LANES] {
+fn words_at<const W: usize>(words: &[u32], start: usize) -> &[u32; W] {
     words[start..]
         .first_chunk()
-        .expect("invariant: rows are whole vectors")
+        .expect("invariant: rows are whole parts")
 }
 
 #[inline(always)]

@@ -4,11 +4,11 @@
 //! on. It is a run of 32-bit words; each kv head has a region of its own, and in it, one after the other (`width` is
 //! `head_dim` rounded up to [`LANES`], the rest is zero; positions are counted within the page):
 //!
-//! | format | keys                                      | values                                   | scales                  |
-//! |--------|-------------------------------------------|------------------------------------------|-------------------------|
-//! | `F32`  | `[width][64 positions]` f32               | `[64 positions][width]` f32              |                         |
-//! | `Bf16` | `[width / 2][64 positions][2]` bf16       | `[64 positions / 2][width][2]` bf16      |                         |
-//! | `Int8` | the same order in bytes                   | the same order in bytes                  | keys `[64]`, values `[64]` f32 |
+//! | format | keys                                 | values                              | scales of both |
+//! |--------|--------------------------------------|-------------------------------------|----------------|
+//! | `F32`  | `[width][64 positions]` f32          | `[64 positions][width]` f32         |                |
+//! | `Bf16` | `[width / 2][64 positions][2]` bf16  | `[64 positions / 2][width][2]` bf16 |                |
+//! | `Int8` | the same order in bytes              | the same order in bytes             | `[64]` f32     |
 //!
 //! So a query's element (or pair) meets 64 keys in the lanes of four vectors, and a position's (or pair's)
 //! probability meets its values: neither product needs a sum across lanes. One word is one *step* of one lane.

@@ -23,7 +23,7 @@ pub(crate) struct NewTokens<'a> {
 /// Writes tokens to the page's `slots` (positions within the page); says whether all values are finite as stored.
 ///
 /// # Panics
-/// If `page` is not one of `layout`, `slots` pass its end or rows are missing.
+/// If `page` is not one of `layout`, whose heads have an even width, `slots` pass its end or rows are missing.
 pub(crate) fn store_tokens(
     layout: &PageLayout,
     page: &mut [u32],
@@ -31,7 +31,9 @@ pub(crate) fn store_tokens(
     tokens: &NewTokens<'_>,
 ) -> bool {
     assert!(
-        page.len() == layout.words() && slots.end <= PAGE_TOKENS,
+        page.len() == layout.words()
+            && slots.end <= PAGE_TOKENS
+            && layout.head_dim.is_multiple_of(2),
         "invariant: tokens fit the page"
     );
     let mut is_finite = true;
@@ -165,22 +167,28 @@ impl<'a> Head<'a> {
         largest < f32::INFINITY.to_bits()
     }
 
+    /// Writes pairs of bytes, as half words with a stride.
     fn store_int8_key(&self, keys: &mut [u32], slot: usize) -> f32 {
         let key = self.key(slot);
         let scale = Int8Scale::of(key);
-        for (element, number) in key.iter().enumerate() {
-            let byte = (element / 2 * PAGE_TOKENS + slot) * 2 + element % 2;
-            set_byte(keys, byte, scale.quantize(*number));
+        let shift = slot % 2 * 16;
+        let words = keys[slot / 2..].iter_mut().step_by(PAGE_TOKENS / 2);
+        for (word, [low, high]) in words.zip(key.as_chunks::<2>().0) {
+            let pair = scale.quantize(*low) | (scale.quantize(*high) << 8);
+            *word = (*word & !(0xffff << shift)) | (pair << shift);
         }
         scale.step
     }
 
+    /// Writes every second byte.
     fn store_int8_value(&self, values: &mut [u32], slot: usize) -> f32 {
         let value = self.value(slot);
         let scale = Int8Scale::of(value);
-        for (element, number) in value.iter().enumerate() {
-            let byte = (slot / 2 * self.layout.width() + element) * 2 + slot % 2;
-            set_byte(values, byte, scale.quantize(*number));
+        let shift = slot % 2 * 8;
+        let words = &mut values[slot / 2 * (self.layout.width() / 2)..];
+        for (word, [low, high]) in words.iter_mut().zip(value.as_chunks::<2>().0) {
+            let pair = scale.quantize(*low) | (scale.quantize(*high) << 16);
+            *word = (*word & !(0x00ff_00ff << shift)) | (pair << shift);
         }
         scale.step
     }
@@ -218,16 +226,15 @@ impl Int8Scale {
         Self { step, inverse }
     }
 
-    fn quantize(&self, number: f32) -> u8 {
-        let rounded = (number * self.inverse)
-            .round_ties_even()
-            .clamp(-INT8_MAX, INT8_MAX);
-        (rounded as i8).cast_unsigned()
+    /// The nearest integer, ties to even, in the low byte.
+    #[inline(always)]
+    fn quantize(&self, number: f32) -> u32 {
+        // The sum is rounded to an integer, which its low bits hold. Where the inverse is rounded up, the product may
+        // pass the largest integer by less than a half, so it is never more than that.
+        (number * self.inverse + ROUNDER).to_bits() & 0xff
     }
 }
 
-fn set_byte(words: &mut [u32], byte: usize, value: u8) {
-    let shift = byte % 4 * 8;
-    let word = &mut words[byte / 4];
-    *word = (*word & !(0xff << shift)) | (u32::from(value) << shift);
-}
+/// `1.5 * 2^23`: a number of single precision this large has no fraction, and the sign of what is added does not reach
+/// its exponent.
+const ROUNDER: f32 = 12_582_912.0;

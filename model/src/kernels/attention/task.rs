@@ -34,7 +34,7 @@ pub(super) fn run(
         censored,
         tile: tile_scratch,
     } = scratch;
-    let queries = queries.take(count * kernel.key_steps);
+    let queries = queries.take(count * kernel.query_words);
     rows.pack_queries(queries);
     let maxima = maxima.take(count);
     maxima.fill(LOWEST_MAXIMUM);
@@ -54,7 +54,13 @@ pub(super) fn run(
         }
         KvFormat::F32 | KvFormat::Bf16 => &mut [],
     };
-    for page in rows.pages_seen() {
+    let pages = rows.pages_seen();
+    for page in pages.clone() {
+        // In single precision the parts are large enough without.
+        if page < *pages.end() && kernel.is_paired {
+            let next = call.pages.page(task.row, page + 1);
+            prefetch(&next.words[region.keys.start..region.values.end]);
+        }
         let view = call.pages.page(task.row, page);
         let tile = tile_of(kernel, &region, &view, widened);
         // Groups of equal size: one of a single row at the end would be slow.
@@ -65,7 +71,7 @@ pub(super) fn run(
             views.clear();
             views.extend((start..end).map(|row| rows.view(row, page)));
             let mut group = RowGroup {
-                queries: &queries[start * kernel.key_steps..end * kernel.key_steps],
+                queries: &queries[start * kernel.query_words..end * kernel.query_words],
                 views,
                 maxima: &mut maxima[start..end],
                 weights: &mut weights[start * LANES..end * LANES],
@@ -77,6 +83,20 @@ pub(super) fn run(
     }
     rows.write(weights, sums, out);
 }
+
+/// Asks for memory ahead of its use: a kv head's part of a page ends before the processor's own prefetching is at pace.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "a prefetch has no safe name")]
+fn prefetch(words: &[u32]) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    for line in words.chunks(LANES) {
+        // SAFETY: a hint without effect on what is computed; the instruction is in every processor of this kind.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_words: &[u32]) {}
 
 struct TaskRows<'a> {
     call: &'a AttentionCall<'a>,
@@ -95,13 +115,13 @@ impl TaskRows<'_> {
 
     fn pack_queries(&self, words: &mut [u32]) {
         let head_dim = self.call.shape.layout.head_dim;
-        for (index, words) in words.chunks_exact_mut(self.kernel.key_steps).enumerate() {
+        for (index, words) in words.chunks_exact_mut(self.kernel.query_words).enumerate() {
             let (token, head) = self.token_and_head(index);
             let query =
                 self.call
                     .queries
                     .part(self.row.first_row + token, head * head_dim, head_dim);
-            pack_row(query, self.kernel.is_paired, words);
+            pack_row(query, self.kernel.pairs_rows, words);
         }
     }
 
@@ -224,7 +244,7 @@ impl Visit<'_> {
                 ..*tile
             };
             let mut single = RowGroup {
-                queries: &group.queries[row * kernel.key_steps..][..kernel.key_steps],
+                queries: &group.queries[row * kernel.query_words..][..kernel.query_words],
                 views: std::slice::from_ref(view),
                 maxima: &mut group.maxima[row..=row],
                 weights: &mut group.weights[row * LANES..][..LANES],

@@ -81,7 +81,7 @@ pub(super) struct Tile<'a> {
 /// A few rows and what they have summed up so far.
 #[derive(Debug)]
 pub(super) struct RowGroup<'a> {
-    /// `[rows, key_steps]` words.
+    /// `[rows, query_words]`
     pub(super) queries: &'a [u32],
     /// `[rows]`
     pub(super) views: &'a [View],
@@ -97,9 +97,9 @@ pub(super) struct RowGroup<'a> {
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct TileScratch {
-    /// `[rows, PAGE_TOKENS]`
+    /// `[rows, PAGE_TOKENS]`; in plain code they become the probabilities.
     pub(super) scores: [f32; MOST_ROWS * PAGE_TOKENS],
-    /// `[rows, value_steps]` words, with a stride of [`PAGE_TOKENS`].
+    /// `[rows, value_steps]` words, with a stride of [`PAGE_TOKENS`]; not used in plain code.
     pub(super) probabilities: [u32; MOST_ROWS * PAGE_TOKENS],
     /// What the sums so far are multiplied by, `[rows]`.
     pub(super) rescales: [f32; MOST_ROWS],
@@ -124,6 +124,10 @@ pub(super) struct TileKernel {
     pub(super) width: usize,
     pub(super) key_steps: usize,
     pub(super) value_steps: usize,
+    /// Whether queries and probabilities are rounded to pairs, too; if not, they stay in single precision.
+    pub(super) pairs_rows: bool,
+    /// Words of a query.
+    pub(super) query_words: usize,
 }
 
 impl TileKernel {
@@ -132,6 +136,7 @@ impl TileKernel {
             Level::available().contains(&level),
             "invariant: a level is used where it can run"
         );
+        let pairs_rows = layout.is_paired() && level == Level::Avx512;
         Self {
             level,
             rule,
@@ -139,6 +144,12 @@ impl TileKernel {
             width: layout.width(),
             key_steps: layout.key_steps(),
             value_steps: layout.value_steps(),
+            pairs_rows,
+            query_words: if pairs_rows {
+                layout.key_steps()
+            } else {
+                layout.width()
+            },
         }
     }
 
@@ -191,7 +202,7 @@ impl TileKernel {
         let scales = [tile.key_scales.len(), tile.value_scales.len()];
         let fits = rows <= self.most_rows()
             && group.views.iter().all(|view| view.to <= PAGE_TOKENS)
-            && group.queries.len() == rows * self.key_steps
+            && group.queries.len() == rows * self.query_words
             && group.maxima.len() == rows
             && group.weights.len() == rows * LANES
             && group.sums.len() == rows * self.width

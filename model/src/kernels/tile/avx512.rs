@@ -7,7 +7,7 @@
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_and_si512,
     _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbf16_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mul_ps,
     _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps,
 };
@@ -55,12 +55,10 @@ type Sums<const ROWS: usize> = [[__m512; 2]; ROWS];
 /// Fetches `lines` cache lines that will be used [`PREFETCH_BYTES`] from `address` on.
 #[inline]
 #[target_feature(enable = "avx512f")]
-#[allow(unsafe_code, reason = "a prefetch may name any address")]
 fn prefetch(address: *const u8, lines: usize) {
     for line in 0..lines {
         let ahead = address.wrapping_add(PREFETCH_BYTES + line * LINE);
-        // SAFETY: a prefetch of an address that is not mapped does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
     }
 }
 

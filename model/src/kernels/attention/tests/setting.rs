@@ -1,5 +1,7 @@
 //! A session with random tokens, computed in any pieces.
 
+use half::bf16;
+
 use super::super::{
     AttentionCall, AttentionRow, AttentionScratch, AttentionShape, CachedPages, KvFormat,
     NewTokens, PAGE_TOKENS, PageLayout, PageView, StridedRows, attend, store_tokens,
@@ -39,7 +41,13 @@ impl Setting {
             alibi: None,
         };
         let width = (heads + 2 * kv_heads) * head_dim;
-        let fused = random(tokens * width, (heads * 1000 + head_dim) as u64);
+        let mut fused = random(tokens * width, (heads * 1000 + head_dim) as u64);
+        if format != KvFormat::F32 {
+            // Not every level rounds queries; so they come rounded.
+            fused
+                .iter_mut()
+                .for_each(|number| *number = bf16::from_f32(*number).to_f32());
+        }
         Self {
             shape,
             tokens,
