@@ -66,7 +66,7 @@ fn alone(crew: &Crew, sizes: &[usize], quick: bool) -> Result<Vec<Figure>> {
             ])
         })
     });
-    let rounds = Rounds::measure(BENCH, Effort::new(9, quick, 12), crowds.collect())?;
+    let rounds = Rounds::measure(BENCH, Effort::new(9, quick, 8), crowds.collect())?;
     let mut figures = Vec::new();
     for (index, sessions) in sizes.iter().enumerate() {
         let first = index * NUMBERS;
@@ -107,7 +107,7 @@ fn with_prompt(crew: &Crew, sessions: usize, quick: bool) -> Result<Vec<Figure>>
         }),
     ];
     let name = format!("{BENCH}, {sessions} with a prompt");
-    let rounds = Rounds::measure(&name, Effort::new(7, quick, 14), subjects)?;
+    let rounds = Rounds::measure(&name, Effort::new(7, quick, 10), subjects)?;
     let figure = |what: &str, spread, unit| {
         Figure::new(
             BENCH,

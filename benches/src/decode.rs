@@ -42,11 +42,14 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// All sizes at 128 tokens. At 2,048 one session, and where the model is small enough to fill them in time, all sizes.
+/// All sizes at 128 tokens, with `quick` only the two smaller ones. At 2,048 one session, and where the model is small
+/// enough to fill them in time, all sizes.
 fn cases(stack: Stack, quick: bool) -> Vec<Case> {
     const FILLED_QUICKLY: usize = 2048;
     let case = |context| move |sessions| Case { context, sessions };
-    let mut cases: Vec<Case> = BATCHES.into_iter().map(case(SHORT)).collect();
+    let short = if quick { 2 } else { BATCHES.len() };
+    let short = BATCHES.into_iter().map(case(SHORT)).take(short);
+    let mut cases: Vec<Case> = short.collect();
     let long = BATCHES.into_iter().map(case(LONG));
     let many = !quick && stack.shape.hidden <= FILLED_QUICKLY;
     cases.extend(long.take(if many { BATCHES.len() } else { 1 }));
@@ -68,7 +71,7 @@ fn measure(stack: Stack, format: Format, quick: bool) -> Result<Vec<Figure>> {
         Subject::new(move || Ok(vec![workload.decode(sessions, case.sessions, STEPS)?]))
     });
     let name = format!("{BENCH}, {} {}", stack.shape.name, format.name());
-    let effort = Effort::new(15, quick, 3);
+    let effort = Effort::new(15, quick, 2);
     let rounds = Rounds::measure_beside_stream(&name, effort, host::cores(), subjects.collect())?;
     Ok(figures(stack, format, &cases, &rounds))
 }

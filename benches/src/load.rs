@@ -52,7 +52,7 @@ fn measure(stack: Stack, quick: bool) -> Result<Vec<Figure>> {
     });
     let subjects = [read].into_iter().chain(ours).chain([candle]).collect();
     let name = format!("{BENCH}, {}", stack.shape.name);
-    let rounds = Rounds::measure(&name, Effort::new(7, quick, 20), subjects)?;
+    let rounds = Rounds::measure(&name, Effort::new(7, quick, 15), subjects)?;
     let names = Format::SERVED.map(Format::name);
     let names = ["reading the file alone"]
         .into_iter()

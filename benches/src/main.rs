@@ -35,6 +35,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
+use figure::MARKDOWN_HEAD;
+
 /// Measures one thing and prints one line per figure: bench, figure, value, spread over the rounds (10th and 90th
 /// percentile), unit, goal, whether it is met, host.
 #[derive(Debug, Parser)]
@@ -46,8 +48,11 @@ struct Flags {
     #[arg(long)]
     quick: bool,
     /// Prints JSON, one object a line.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// Prints a Markdown table, as scripts/bench-tables needs it.
+    #[arg(long)]
+    markdown: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -114,9 +119,14 @@ fn main() -> Result<()> {
         Name::SpanStep => span_step::run(flags.quick)?,
     };
     let host = host::name();
+    if flags.markdown {
+        println!("{MARKDOWN_HEAD}");
+    }
     for figure in figures {
         let line = if flags.json {
             figure.json(&host)
+        } else if flags.markdown {
+            figure.markdown()
         } else {
             figure.text(&host)
         };

@@ -26,12 +26,15 @@ enum Task {
 
 const TASKS: [(&str, Task); 6] = [
     ("1 x 128", Task::Decode(1)),
-    ("8 x 128", Task::Decode(8)),
-    ("32 x 128", Task::Decode(32)),
-    ("1 x 2048", Task::Long),
     ("prompt 128", Task::Prompt(128)),
-    ("prompt 512", Task::Prompt(512)),
+    ("1 x 2048", Task::Long),
+    ("8 x 128", Task::Decode(8)),
+    ("32 x 128", Task::Decode(MOST_SESSIONS)),
+    ("prompt 512", Task::Prompt(LONGEST_PROMPT)),
 ];
+
+/// Those of a quick run come first; they need one session with a short text.
+const QUICK_TASKS: usize = 2;
 
 const MOST_SESSIONS: usize = 32;
 const SHORT: usize = 128;
@@ -53,11 +56,16 @@ struct Side {
 }
 
 impl Side {
-    fn new(span: Box<dyn BlockSpan>) -> Result<Self> {
+    fn new(span: Box<dyn BlockSpan>, quick: bool) -> Result<Self> {
+        let (sessions, long) = if quick {
+            (1, SHORT)
+        } else {
+            (MOST_SESSIONS, LONG)
+        };
         let workload = Workload::new(span, LONGEST_PROMPT);
         Ok(Self {
-            short: workload.open(MOST_SESSIONS, SHORT, STEPS)?,
-            long: workload.open(1, LONG, STEPS)?,
+            short: workload.open(sessions, SHORT, STEPS)?,
+            long: workload.open(1, long, STEPS)?,
             prompt: workload.open(1, 0, LONGEST_PROMPT)?,
             workload,
         })
@@ -86,11 +94,12 @@ fn measure(stack: Stack, quick: bool) -> Result<Vec<Figure>> {
     let source = ModelSource::directory(&model)?;
     let blocks = 0..stack.blocks;
     let candle = CandleSpan::load(&source, blocks, SpanDType::F32, ComputeDevice::Cpu)?;
-    let candle = Side::new(Box::new(candle))?;
-    let ours = OURS.map(|format| Side::new(format.load(&model, stack.blocks)?));
+    let candle = Side::new(Box::new(candle), quick)?;
+    let ours = OURS.map(|format| Side::new(format.load(&model, stack.blocks)?, quick));
     let ours: Vec<Side> = ours.into_iter().collect::<Result<_>>()?;
     let mut figures = Vec::new();
-    for (task_name, task) in TASKS {
+    let tasks = if quick { &TASKS[..QUICK_TASKS] } else { &TASKS };
+    for (task_name, task) in tasks.iter().copied() {
         let sides = ours.iter().chain([&candle]);
         let subjects = sides.map(|side| Subject::new(move || Ok(vec![side.run(task)?])));
         let name = format!("{BENCH}, {} {task_name}", stack.shape.name);

@@ -32,6 +32,9 @@ const LONGEST_PROMPT: usize = 512;
 /// Servers of a chain.
 const SERVERS: usize = 2;
 
+/// The one chain of a quick run.
+const QUICK_CHAIN: Format = Format::Int8;
+
 /// A chain must be ahead.
 const CHAIN_GOAL: Goal = Goal::AtLeast(1.0);
 
@@ -47,7 +50,10 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     for stack in Stack::measured(quick) {
         for pair in PAIRS {
             figures.extend(one_process(stack, pair, quick)?);
-            figures.push(chain(stack, pair, quick)?);
+            // Servers take seconds to start.
+            if !quick || pair.0 == QUICK_CHAIN {
+                figures.push(chain(stack, pair, quick)?);
+            }
         }
     }
     Ok(figures)
@@ -74,7 +80,7 @@ fn one_process(
             Subject::new(|| Ok(vec![bench(task)?])),
         ];
         let title = format!("{BENCH}, {}", name(what));
-        let effort = Effort::new(9, quick, 3);
+        let effort = Effort::new(9, quick, 2);
         Rounds::measure_beside_stream(&title, effort, threads, subjects)
     };
 
@@ -91,7 +97,8 @@ fn one_process(
     );
     let mut figures = vec![speed.with_goal(Goal::AtLeast(decode_goal))];
     figures.extend(times(stack, &name("decode"), &rounds));
-    for tokens in PROMPTS {
+    let prompts = if quick { &PROMPTS[..1] } else { &PROMPTS };
+    for tokens in prompts.iter().copied() {
         let what = format!("prompt {tokens}");
         let rounds = measure(
             &what,

@@ -29,25 +29,20 @@ enum Task {
 }
 
 const TASKS: [Task; 6] = [
-    Task::Decode {
-        sessions: 1,
-        context: SHORT,
-    },
-    Task::Decode {
-        sessions: 1,
-        context: LONG,
-    },
-    Task::Decode {
-        sessions: 8,
-        context: SHORT,
-    },
-    Task::Decode {
-        sessions: MOST_SESSIONS,
-        context: SHORT,
-    },
+    decode(1, SHORT),
+    decode(1, LONG),
+    decode(8, SHORT),
     Task::Prompt(128),
+    decode(MOST_SESSIONS, SHORT),
     Task::Prompt(LONGEST_PROMPT),
 ];
+
+/// Those of a quick run come first.
+const QUICK_TASKS: usize = 4;
+
+const fn decode(sessions: usize, context: usize) -> Task {
+    Task::Decode { sessions, context }
+}
 
 /// How many times as fast one session must be, for each shape.
 const GOALS: [(&str, usize, f64); 4] = [
@@ -106,7 +101,8 @@ fn measure(stack: Stack, quick: bool) -> Result<Vec<Figure>> {
     let torch = RefCell::new(torch);
     let ours = Ours::load(stack)?;
     let mut figures = Vec::new();
-    for task in TASKS {
+    let tasks = if quick { &TASKS[..QUICK_TASKS] } else { &TASKS };
+    for task in tasks.iter().copied() {
         let theirs = || match task {
             Task::Decode { sessions, context } => {
                 torch.borrow_mut().decode(sessions, context, STEPS)
