@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::kernels::level::LevelError;
 
 /// Why a model, a span of it or its head could not be loaded. Each text names the file.
 #[derive(Debug, Error)]
@@ -104,8 +105,8 @@ pub enum LoadError {
         reason: String,
     },
     /// The operator forced kernels that do not run here.
-    #[error("{0}")]
-    Kernels(String),
+    #[error(transparent)]
+    Kernels(#[from] LevelError),
     /// The device could not take the weights.
     #[error("cannot place the weights: {0}")]
     Place(String),

@@ -7,7 +7,7 @@ use crate::dtype::SpanDType;
 /// The format in which a span's weights are held and multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Quant {
-    /// Not quantized: bf16 if the span is bf16, else single precision.
+    /// Not quantized: in the checkpoint's own type.
     #[default]
     None,
     /// 8-bit integers with a scale for 32 weights, as in GGUF's Q8_0: 1.06 bytes a weight.

@@ -41,20 +41,21 @@ impl CpuSpan {
                 num_blocks: config.num_blocks,
             });
         }
-        let level = Level::choose()
-            .map_err(|error| LoadError::Kernels(error.to_string()))?
-            .level;
+        let level = options.level()?;
         let names: Vec<String> = blocks
             .clone()
             .flat_map(|block| tensor_names(config, block))
             .collect();
         let checkpoint = Checkpoint::open(source, &names)?;
         let pool = Pool::new(options.threads()).map_err(LoadError::place)?;
+        let checkpoint_dtype =
+            checkpoint.dtype(&llama::weight(blocks.start, llama::ATTENTION[0]))?;
+        let format = options.format(checkpoint_dtype);
         let loader = Loader {
             config,
             checkpoint: &checkpoint,
             pool: &pool,
-            format: options.format(),
+            format,
         };
         let mut loaded = Vec::with_capacity(blocks.len());
         for block in blocks.clone() {
@@ -71,8 +72,8 @@ impl CpuSpan {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             dtype: options.dtype,
-            checkpoint_dtype: checkpoint.dtype(names.first().map_or("", String::as_str))?,
-            compute_dtype: compute_dtype(options.format()),
+            checkpoint_dtype,
+            compute_dtype: compute_dtype(format),
             quant: options.quant,
             kernels: Some(level),
             device: "cpu".to_owned(),
@@ -114,8 +115,9 @@ fn kv_format(dtype: KvDType) -> KvFormat {
 /// The float type in which products are made, or that quantized weights stand for.
 fn compute_dtype(format: Format) -> SpanDType {
     match format {
-        Format::F32 | Format::Bf16Exact | Format::Int8 | Format::Int4 => SpanDType::F32,
-        Format::Bf16 | Format::Nf4 => SpanDType::BF16,
+        Format::F32 | Format::Int8 | Format::Int4 => SpanDType::F32,
+        Format::F16 => SpanDType::F16,
+        Format::Bf16 | Format::Bf16Exact | Format::Nf4 => SpanDType::BF16,
     }
 }
 

@@ -19,7 +19,7 @@ const MIN_VALUES_FOR_THREADS: usize = 32 * 1024;
 /// Inputs in a word, and in a scale (zero: none).
 const fn grouping(format: Format) -> (usize, usize) {
     match format {
-        Format::F32 | Format::Bf16Exact => (1, 0),
+        Format::F32 | Format::F16 | Format::Bf16Exact => (1, 0),
         Format::Bf16 | Format::Nf4 => (2, 0),
         Format::Int8 | Format::Int4 => (4, INT_BLOCK),
     }
@@ -30,14 +30,14 @@ const fn weight_offset(format: Format) -> i32 {
     match format {
         Format::Int8 => 128,
         Format::Int4 => 8,
-        Format::F32 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 0,
+        Format::F32 | Format::F16 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 0,
     }
 }
 
 /// Rows whose accumulators, of [`super::format::PANEL`] values each, stay in registers.
 const fn max_tile_rows(level: Level, format: Format) -> usize {
     match (level, format) {
-        (Level::Avx512, Format::F32 | Format::Bf16) => 14,
+        (Level::Avx512, Format::F32 | Format::F16 | Format::Bf16) => 14,
         (Level::Avx512, Format::Bf16Exact) => 12,
         // Two accumulators each: of the block and of all.
         (Level::Avx512, Format::Int8 | Format::Int4 | Format::Nf4) => 6,
@@ -131,7 +131,9 @@ impl Activations {
                 read(row, values);
                 let place = [row - tile.start, tile.len()];
                 match format {
-                    Format::F32 | Format::Bf16Exact => singles(level, values, place, words),
+                    Format::F32 | Format::F16 | Format::Bf16Exact => {
+                        singles(level, values, place, words)
+                    }
                     Format::Bf16 | Format::Nf4 => pairs(level, values, place, words),
                     Format::Int8 | Format::Int4 => {
                         let offset = weight_offset(format);

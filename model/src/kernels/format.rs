@@ -7,6 +7,7 @@
 //! | format | inputs per group | bytes of a group, for 32 outputs                       | bytes a weight |
 //! |--------|-----------------:|--------------------------------------------------------|---------------:|
 //! | `F32`  |  1 | 32 x f32                                                             | 4      |
+//! | `F16`  |  1 | 32 x f16                                                             | 2      |
 //! | `Bf16` |  2 | 32 x (2 x bf16)                                                      | 2      |
 //! | `Int8` | 32 | 32 x f16 scale, then for each 4 inputs 32 x (4 x u8), weight + 128   | 1.0625 |
 //! | `Int4` | 32 | 32 x f16 scale, then for each 8 inputs 32 x (4 x u8): the low halves are the first 4 inputs + 8, the high halves the other 4 | 0.5625 |
@@ -34,6 +35,8 @@ pub(crate) const SCALE_BYTES: usize = PANEL * 2;
 pub(crate) enum Format {
     /// Single precision, multiplied by single precision.
     F32,
+    /// Half precision, multiplied by single precision.
+    F16,
     /// bf16, multiplied by activations rounded to bf16.
     Bf16,
     /// bf16, multiplied by activations in single precision; the same bytes as `Bf16`.
@@ -51,7 +54,7 @@ impl Format {
     pub(crate) const fn panel_bytes(self, inputs: usize) -> usize {
         match self {
             Self::F32 => inputs * PANEL * 4,
-            Self::Bf16 | Self::Bf16Exact => inputs * PANEL * 2,
+            Self::F16 | Self::Bf16 | Self::Bf16Exact => inputs * PANEL * 2,
             Self::Int8 => inputs / INT_BLOCK * (SCALE_BYTES + INT_BLOCK * PANEL),
             Self::Int4 => inputs / INT_BLOCK * (SCALE_BYTES + INT_BLOCK * PANEL / 2),
             Self::Nf4 => inputs / NF4_BLOCK * (SCALE_BYTES + NF4_BLOCK * PANEL / 2),
@@ -60,8 +63,9 @@ impl Format {
 
     /// Every format, for tests.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::F32,
+        Self::F16,
         Self::Bf16,
         Self::Bf16Exact,
         Self::Int8,

@@ -39,7 +39,7 @@ pub enum LevelError {
         name: String,
     },
     /// A level that this processor cannot run.
-    #[error("{KERNELS_VARIABLE}={level}: this processor lacks {}", .missing.join(", "))]
+    #[error("kernels {level}: this processor lacks {}; unset {KERNELS_VARIABLE}", .missing.join(", "))]
     Missing {
         /// The level asked for.
         level: Level,
@@ -81,10 +81,7 @@ impl Level {
                     name: name.to_owned(),
                 })?,
         };
-        let missing = level.missing_features();
-        if !missing.is_empty() {
-            return Err(LevelError::Missing { level, missing });
-        }
+        level.check()?;
         let better = Self::ALL
             .into_iter()
             .take_while(|better| *better != best)
@@ -94,6 +91,22 @@ impl Level {
             is_forced: forced.is_some(),
             missing: better.map_or_else(Vec::new, Self::missing_features),
         })
+    }
+
+    /// Whether this processor can run the level.
+    ///
+    /// # Errors
+    /// [`LevelError::Missing`].
+    pub fn check(self) -> Result<(), LevelError> {
+        let missing = self.missing_features();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(LevelError::Missing {
+                level: self,
+                missing,
+            })
+        }
     }
 
     /// The levels that this processor can run, best first; the last is always [`Level::Portable`].

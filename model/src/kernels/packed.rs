@@ -2,7 +2,7 @@
 
 use std::io;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::arena::Arena;
 use super::disjoint::Disjoint;
@@ -162,6 +162,12 @@ fn pack_column(format: Format, values: &[f32], column: usize, panel: &mut [u8]) 
                 group[column * 4..column * 4 + 4].copy_from_slice(&value.to_le_bytes());
             }
         }
+        Format::F16 => {
+            for (group, value) in panel.chunks_exact_mut(PANEL * 2).zip(values) {
+                let value = f16::from_f32(*value).to_le_bytes();
+                group[column * 2..column * 2 + 2].copy_from_slice(&value);
+            }
+        }
         Format::Bf16 | Format::Bf16Exact => {
             for (group, pair) in panel
                 .chunks_exact_mut(PANEL * 4)
@@ -241,7 +247,7 @@ fn pack_column(format: Format, values: &[f32], column: usize, panel: &mut [u8]) 
 /// One weight as it is multiplied.
 fn weight(format: Format, panel: &[u8], column: usize, input: usize) -> f32 {
     let two = |place: usize| [panel[place], panel[place + 1]];
-    let scale = |group: usize| half::f16::from_le_bytes(two(group + column * 2)).to_f32();
+    let scale = |group: usize| f16::from_le_bytes(two(group + column * 2)).to_f32();
     match format {
         Format::F32 => {
             let place = (input * PANEL + column) * 4;
@@ -252,6 +258,7 @@ fn weight(format: Format, panel: &[u8], column: usize, input: usize) -> f32 {
                 panel[place + 3],
             ])
         }
+        Format::F16 => f16::from_le_bytes(two((input * PANEL + column) * 2)).to_f32(),
         Format::Bf16 | Format::Bf16Exact => {
             let place = (input / 2 * PANEL + column) * 4 + input % 2 * 2;
             bf16::from_le_bytes(two(place)).to_f32()
@@ -292,6 +299,7 @@ mod tests {
     fn tolerance(format: Format) -> f32 {
         match format {
             Format::F32 => 0.0,
+            Format::F16 => 1.0 / 2048.0,
             Format::Bf16 | Format::Bf16Exact => 1.0 / 256.0,
             Format::Int8 => 0.006,
             Format::Int4 => 0.13,

@@ -357,11 +357,13 @@ fn a_description_says_what_is_held() {
     );
     assert_eq!(description.dtype, SpanDType::BF16);
     assert_eq!(description.checkpoint_dtype, SpanDType::BF16);
-    assert_eq!(description.compute_dtype, SpanDType::F32);
-    assert!(description.weights_are_widened());
+    assert_eq!(description.compute_dtype, SpanDType::BF16);
+    assert!(!description.weights_are_widened());
     assert_eq!(description.device, "cpu");
-    assert_eq!(description.kv_bytes_per_token_per_block, 2 * 2 * 64 * 4);
-    assert_eq!(description.weight_bytes, 3 * 786_944 * 4);
+    assert_eq!(description.kv_bytes_per_token_per_block, 2 * 2 * 64 * 2);
+    assert_eq!(description.kv_page_tokens, 64);
+    // Two norms of 256 in single precision, the rest in bf16.
+    assert_eq!(description.weight_bytes, 3 * (512 * 4 + 786_432 * 2));
 }
 
 #[test]

@@ -5,6 +5,7 @@
     reason = "helpers of tests are not covered by the lint's own exception"
 )]
 
+mod cpu_engine;
 mod engine;
 mod generation;
 mod golden;

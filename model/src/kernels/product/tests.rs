@@ -77,7 +77,9 @@ impl Case {
 fn rounding(format: Format) -> fn(f32) -> f32 {
     match format {
         Format::Bf16 | Format::Nf4 => |value| bf16::from_f32(value).to_f32(),
-        Format::F32 | Format::Bf16Exact | Format::Int8 | Format::Int4 => |value| value,
+        Format::F32 | Format::F16 | Format::Bf16Exact | Format::Int8 | Format::Int4 => {
+            |value| value
+        }
     }
 }
 
@@ -86,7 +88,7 @@ fn rounding(format: Format) -> fn(f32) -> f32 {
 fn tolerance(format: Format) -> f64 {
     match format {
         Format::Int8 | Format::Int4 => 0.01,
-        Format::F32 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 2e-6,
+        Format::F32 | Format::F16 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 2e-6,
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) fn multiply(format: Format, panel: &[u8], tile: Tile<'_>, sums: &mut 
     }
     match format {
         Format::F32 => by_rows!(singles: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        Format::F16 => by_rows!(halves: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         Format::Bf16 => by_rows!(pairs: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         Format::Bf16Exact => by_rows!(exact_pairs: 1 2 3 4 5 6 7 8 9 10 11 12),
         Format::Int8 => by_rows!(int8: 1 2 3 4 5 6),
@@ -79,14 +80,14 @@ unsafe fn load_line(address: *const u8) -> [__m512i; 2] {
     }
 }
 
-/// Loads a block's 32 scales.
+/// Loads 32 values of half precision: weights, or a block's scales.
 ///
 /// # Safety
 /// 64 bytes from `address` must be readable.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code, reason = "vector load")]
-unsafe fn load_scales(address: *const u8) -> [__m512; 2] {
+unsafe fn load_halves(address: *const u8) -> [__m512; 2] {
     // SAFETY: as the caller promises.
     unsafe {
         [
@@ -135,6 +136,30 @@ fn singles<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PA
                 *right = _mm512_fmadd_ps(second, activation, *right);
             }
             weights = weights.add(PANEL * 4);
+            words = words.add(ROWS);
+        }
+    }
+    store(vectors, sums);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[allow(unsafe_code, reason = "loads without bounds checks")]
+fn halves<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL]; ROWS]) {
+    let inputs = panel.len() / (PANEL * 2);
+    assert!(tile.words.len() == inputs * ROWS);
+    let mut vectors = [[_mm512_setzero_ps(); 2]; ROWS];
+    let (mut weights, mut words) = (panel.as_ptr(), tile.words.as_ptr());
+    for _ in 0..inputs {
+        prefetch(weights, 1);
+        // SAFETY: there are `inputs` lines of weights and `inputs` groups of `ROWS` words, as just checked.
+        unsafe {
+            let [first, second] = load_halves(weights);
+            for (row, [left, right]) in vectors.iter_mut().enumerate() {
+                let activation = _mm512_set1_ps(f32::from_bits(*words.add(row)));
+                *left = _mm512_fmadd_ps(first, activation, *left);
+                *right = _mm512_fmadd_ps(second, activation, *right);
+            }
+            weights = weights.add(PANEL * 2);
             words = words.add(ROWS);
         }
     }
@@ -272,7 +297,7 @@ fn int8<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
             prefetch(group, GROUP / LINE);
-            let weight_scales = load_scales(group);
+            let weight_scales = load_halves(group);
             let mut products = block_starts::<ROWS>(tile.starts.as_ptr().add(block * ROWS));
             for quad in 0..QUADS {
                 let weights = load_line(group.add(SCALE_BYTES + quad * PANEL * 4));
@@ -305,7 +330,7 @@ fn int4<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
             prefetch(group, GROUP / LINE);
-            let weight_scales = load_scales(group);
+            let weight_scales = load_halves(group);
             let mut products = block_starts::<ROWS>(tile.starts.as_ptr().add(block * ROWS));
             for pair in 0..QUADS / 2 {
                 let both = load_line(group.add(SCALE_BYTES + pair * PANEL * 4));
@@ -352,7 +377,7 @@ fn nf4<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL]
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
             prefetch(group, GROUP / LINE);
-            let weight_scales = load_scales(group);
+            let weight_scales = load_halves(group);
             let mut products = [[_mm512_setzero_ps(); 2]; ROWS];
             for line in 0..PAIRS / 4 {
                 let [first, second] = load_line(group.add(SCALE_BYTES + line * PANEL * 4));

@@ -25,6 +25,7 @@ fn multiply_body<const FMA: bool>(
     for (row, sums) in sums.iter_mut().enumerate() {
         *sums = match format {
             Format::F32 => singles::<FMA>(panel, tile, [row, rows]),
+            Format::F16 => halves::<FMA>(panel, tile, [row, rows]),
             Format::Bf16 => pairs::<FMA>(panel, tile, [row, rows]),
             Format::Bf16Exact => exact_pairs::<FMA>(panel, tile, [row, rows]),
             Format::Int8 => int8::<FMA>(panel, tile, [row, rows]),
@@ -79,6 +80,16 @@ fn singles<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2
 }
 
 #[inline(always)]
+fn halves<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) -> [f32; PANEL] {
+    let mut sums = [0.0; PANEL];
+    let lines = panel.chunks_exact(PANEL * 2);
+    for (line, words) in lines.zip(tile.words.chunks_exact(rows)) {
+        add::<FMA>(&mut sums, half_values(line), f32::from_bits(words[row]));
+    }
+    sums
+}
+
+#[inline(always)]
 fn pairs<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) -> [f32; PANEL] {
     let mut sums = [0.0; PANEL];
     for (line, words) in panel
@@ -119,9 +130,9 @@ fn exact_pairs<const FMA: bool>(
 }
 
 #[inline(always)]
-fn scales(bytes: &[u8]) -> [f32; PANEL] {
-    let scales = bytes.as_chunks::<2>().0;
-    std::array::from_fn(|lane| f16::from_le_bytes(scales[lane]).to_f32())
+fn half_values(bytes: &[u8]) -> [f32; PANEL] {
+    let values = bytes.as_chunks::<2>().0;
+    std::array::from_fn(|lane| f16::from_le_bytes(values[lane]).to_f32())
 }
 
 /// Adds the products of four unsigned weights in each word and four signed activations in one.
@@ -169,7 +180,7 @@ fn int8<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) 
         add_block::<FMA>(
             &mut sums,
             products,
-            scales(scale_bytes),
+            half_values(scale_bytes),
             tile.scales[block * rows + row],
         );
     }
@@ -204,7 +215,7 @@ fn int4<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) 
         add_block::<FMA>(
             &mut sums,
             products,
-            scales(scale_bytes),
+            half_values(scale_bytes),
             tile.scales[block * rows + row],
         );
     }
@@ -234,7 +245,7 @@ fn nf4<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) -
                 add::<FMA>(&mut products, low, low_half(activations));
             }
         }
-        let scales = scales(scale_bytes);
+        let scales = half_values(scale_bytes);
         for lane in 0..PANEL {
             sums[lane] = multiply_add::<FMA>(products[lane], scales[lane], sums[lane]);
         }
