@@ -1,6 +1,8 @@
 //! `decode`: one new token for each of some sessions, whole blocks, in every weight format; as a share of what memory
 //! could stream in that time, and against one session with a short text.
 
+use std::ops::RangeInclusive;
+
 use anyhow::Result;
 
 use crate::figure::{Figure, Goal};
@@ -97,21 +99,18 @@ fn figures(stack: Stack, format: Format, cases: &[Case], rounds: &Rounds) -> Vec
         ));
         let share = |seconds: &[f64], streams: &[f64]| gigabytes / seconds[index] / streams[index];
         if case.sessions == 1 {
-            for (mode, is_in, goal) in share_goals(format) {
+            for goal in share_goals(format) {
                 let within = |seconds: &[f64], streams: &[f64]| {
-                    is_in(streams[index]).then(|| share(seconds, streams))
+                    let counts = goal.streams.contains(&streams[index]);
+                    counts.then(|| share(seconds, streams))
                 };
                 let Some(spread) = rounds.beside_stream(within) else {
                     continue;
                 };
-                let figure = Figure::new(
-                    BENCH,
-                    title(case, &format!("weights{mode}")),
-                    spread,
-                    "x stream",
-                );
+                let name = title(case, &format!("weights{}", goal.mode));
+                let figure = Figure::new(BENCH, name, spread, "x stream");
                 figures.push(if case.context == SHORT {
-                    figure.with_goal(Goal::AtLeast(goal))
+                    figure.with_goal(Goal::AtLeast(goal.share))
                 } else {
                     figure
                 });
@@ -133,16 +132,40 @@ fn figures(stack: Stack, format: Format, cases: &[Case], rounds: &Rounds) -> Vec
     figures
 }
 
-/// In which rounds the share of the stream has which goal. Wide weights leave the processor time to spare in either mode
-/// of the memory, narrow ones do not in the fast one.
-fn share_goals(format: Format) -> Vec<(&'static str, fn(f64) -> bool, f64)> {
-    let fast: fn(f64) -> bool = |stream| stream >= FAST;
-    let slow: fn(f64) -> bool = |stream| stream <= SLOW;
+/// What share of the stream one session must reach, in one mode of the memory.
+#[derive(Debug)]
+struct ShareGoal {
+    mode: &'static str,
+    /// GB/s of the rounds that count.
+    streams: RangeInclusive<f64>,
+    share: f64,
+}
+
+/// Wide weights leave the processor time to spare in either mode of the memory, narrow ones do not in the fast one.
+fn share_goals(format: Format) -> Vec<ShareGoal> {
+    let always = |share| ShareGoal {
+        mode: "",
+        streams: 0.0..=f64::INFINITY,
+        share,
+    };
+    let by_mode = |fast_share| {
+        let fast = ShareGoal {
+            mode: ", fast memory",
+            streams: FAST..=f64::INFINITY,
+            share: fast_share,
+        };
+        let slow = ShareGoal {
+            mode: ", slow memory",
+            streams: 0.0..=SLOW,
+            share: 0.90,
+        };
+        vec![fast, slow]
+    };
     match format {
-        Format::F32 | Format::Bf16 => vec![("", |_| true, 0.95)],
-        Format::Int8 => vec![("", |_| true, 0.92)],
-        Format::Int4 => vec![(", fast memory", fast, 0.72), (", slow memory", slow, 0.90)],
-        Format::Nf4 => vec![(", fast memory", fast, 0.65), (", slow memory", slow, 0.90)],
+        Format::F32 | Format::Bf16 => vec![always(0.95)],
+        Format::Int8 => vec![always(0.92)],
+        Format::Int4 => by_mode(0.72),
+        Format::Nf4 => by_mode(0.65),
     }
 }
 

@@ -111,7 +111,7 @@ impl Rounds {
     /// # Errors
     /// The first of a subject.
     pub(crate) fn measure(bench: &str, effort: Effort, subjects: Vec<Subject<'_>>) -> Result<Self> {
-        Self::rounds(bench, effort, None, subjects)
+        Self::collect(bench, effort, None, subjects)
     }
 
     /// As [`Rounds::measure`], with the stream of `threads` threads read before and after every subject.
@@ -124,10 +124,10 @@ impl Rounds {
         threads: usize,
         subjects: Vec<Subject<'_>>,
     ) -> Result<Self> {
-        Self::rounds(bench, effort, Some(threads), subjects)
+        Self::collect(bench, effort, Some(threads), subjects)
     }
 
-    fn rounds(
+    fn collect(
         bench: &str,
         effort: Effort,
         stream_threads: Option<usize>,
