@@ -10,6 +10,7 @@
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
 //! - `attention`: over the paged KV cache
 //! - `sinks`: what becomes of a product; `norm`, `silu`: the small operations between products
+//! - `peak`: what the processor could do at best, for benchmarks
 
 pub(crate) mod activations;
 pub(crate) mod arena;
@@ -20,6 +21,7 @@ pub(crate) mod level;
 pub(crate) mod leveled;
 pub(crate) mod norm;
 pub(crate) mod packed;
+pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod quantize;
