@@ -187,10 +187,10 @@ async fn a_long_step_comes_back_whole() {
     let lease = bench.lease().await;
     let done = bench
         .handle
-        .step(&lease, PeerId::random(), input(1.0, 300))
+        .step(&lease, PeerId::random(), input(1.0, 1300))
         .await
         .unwrap();
-    assert_eq!(done.values, vec![2.0; 300]);
+    assert_eq!(done.values, vec![2.0; 1300]);
     assert_eq!(bench.seen.lock().unwrap().rows_of_calls, [1, 1, 1]);
 }
 
