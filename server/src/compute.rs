@@ -29,7 +29,7 @@ pub use step_job::{OwnedPrompts, StepInput};
 use crate::lease::{Lease, Reservation};
 use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
-use crate::scheduler::{LineCaps, Picked, Scheduler, Turn};
+use crate::scheduler::{LineCaps, MAX_TURN_ROWS, Picked, Scheduler, Turn};
 use compute_loop::ComputeLoop;
 use forward_job::ForwardJob;
 use step_job::StepJob;
@@ -95,10 +95,19 @@ enum Work {
 }
 
 /// What the inbox hands over with a [`Work`]; empty before and used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Handed {
     closing: Vec<(CacheHandle, Reservation)>,
     picked: Vec<Picked<PeerId, StepJob>>,
+}
+
+impl Handed {
+    fn new() -> Self {
+        Self {
+            closing: Vec::new(),
+            picked: Vec::with_capacity(MAX_TURN_ROWS),
+        }
+    }
 }
 
 /// Owner of the compute thread.

@@ -116,10 +116,10 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
     #[must_use]
     pub fn new(steps: LineCaps, forwards: LineCaps) -> Self {
         Self {
-            short: Line::new(),
-            prompts: Line::new(),
+            short: Line::new(steps.jobs),
+            prompts: Line::new(steps.jobs),
             step_caps: steps,
-            forwards: Line::new(),
+            forwards: Line::new(forwards.jobs),
             forward_caps: forwards,
             turns_since_forward: 0,
         }

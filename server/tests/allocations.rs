@@ -9,9 +9,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use block_model::{
-    BlockSpan, CacheHandle, ForwardRow, Row, SpanDType, SpanDescription, SpanError,
-};
+use block_model::{BlockSpan, CacheHandle, ForwardRow, Row, SpanDType, SpanDescription, SpanError};
 use block_network::PeerId;
 use block_server::compute::{Compute, StepInput};
 use block_server::lease::CacheBudget;

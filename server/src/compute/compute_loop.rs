@@ -16,7 +16,7 @@ use super::step_job::{self, Part, StepJob};
 use super::{ComputeHandle, Handed, Inbox, OpenJob, Work};
 use crate::lease::Lease;
 use crate::request_error::RequestError;
-use crate::scheduler::{Picked, Turn};
+use crate::scheduler::{MAX_TURN_ROWS, Picked, Turn};
 
 /// Panics without a success between them after which the span is taken to be broken for good.
 pub(super) const MAX_PANICS_IN_A_ROW: u32 = 3;
@@ -52,7 +52,11 @@ impl ComputeLoop {
             span,
             handle,
             panics_in_a_row: 0,
-            buffers: TurnBuffers::default(),
+            buffers: TurnBuffers {
+                parts: Vec::with_capacity(MAX_TURN_ROWS),
+                rows: Vec::with_capacity(MAX_TURN_ROWS),
+                outputs: Vec::with_capacity(MAX_TURN_ROWS),
+            },
         }
     }
 
@@ -60,7 +64,7 @@ impl ComputeLoop {
     pub(super) fn run(mut self) {
         let inbox = Arc::clone(&self.handle.inbox);
         let _guard = StopOnExit(Arc::clone(&inbox));
-        let mut handed = Handed::default();
+        let mut handed = Handed::new();
         while let Some(work) = inbox.next_work(&mut handed) {
             match work {
                 Work::Close => {
@@ -146,8 +150,7 @@ impl ComputeLoop {
             chunk,
         } = row;
         prompt.done = chunk.end;
-        let absorbed =
-            result.and_then(|values| prompt.job.absorb(chunk, values, started, took));
+        let absorbed = result.and_then(|values| prompt.job.absorb(chunk, values, started, took));
         match absorbed {
             Err(error) => prompt.job.fail(error),
             Ok(()) if prompt.done < prompt.seq => {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// The line. It takes no memory once it has held as many peers and jobs as it will.
+/// The line. Taking a job out takes no memory.
 #[derive(Debug)]
 pub(super) struct Line<P, T> {
     /// Peers with jobs, next one first; each peer once.
@@ -15,11 +15,12 @@ pub(super) struct Line<P, T> {
 }
 
 impl<P: Clone + Eq + Hash, T> Line<P, T> {
-    pub(super) fn new() -> Self {
+    /// A line with room for `peers` peers; more make it grow.
+    pub(super) fn new(peers: usize) -> Self {
         Self {
-            turns: VecDeque::new(),
-            jobs: HashMap::new(),
-            spare: Vec::new(),
+            turns: VecDeque::with_capacity(peers),
+            jobs: HashMap::with_capacity(peers),
+            spare: Vec::with_capacity(peers),
             len: 0,
         }
     }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn peers_take_turns_whatever_their_number_of_jobs() {
-        let mut line = Line::new();
+        let mut line = Line::new(2);
         for job in 0..4 {
             line.put(1, job);
         }

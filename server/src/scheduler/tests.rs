@@ -46,9 +46,7 @@ fn ready_sessions_share_one_turn_at_any_length_up_to_the_short_one() {
     let mut scheduler = scheduler();
     for session in 0..10 {
         let seq = 1 + session as usize;
-        scheduler
-            .push_step(session as u8, 1, seq, session)
-            .unwrap();
+        scheduler.push_step(session as u8, 1, seq, session).unwrap();
     }
     scheduler.push_step(10, 4, 4, 10).unwrap();
     assert_eq!(run(&mut scheduler).len(), 11);
