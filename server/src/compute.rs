@@ -26,7 +26,8 @@ use tracing::error;
 pub use forward_job::ForwardInput;
 pub use step_job::{OwnedPrompts, StepInput};
 
-use crate::lease::{Lease, Reservation};
+use crate::cache_budget::Reservation;
+use crate::lease::Lease;
 use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
 use crate::scheduler::{LineCaps, MAX_TURN_ROWS, Picked, Scheduler, Turn};
@@ -73,7 +74,7 @@ struct OpenJob {
 
 #[derive(Debug)]
 struct State {
-    closing: Vec<(CacheHandle, Reservation)>,
+    closing: Vec<(CacheHandle, Option<Reservation>)>,
     opening: VecDeque<OpenJob>,
     scheduler: Scheduler<PeerId, StepJob, ForwardJob>,
     stopped: bool,
@@ -97,7 +98,7 @@ enum Work {
 /// What the inbox hands over with a [`Work`]; empty before and used again.
 #[derive(Debug)]
 struct Handed {
-    closing: Vec<(CacheHandle, Reservation)>,
+    closing: Vec<(CacheHandle, Option<Reservation>)>,
     picked: Vec<Picked<PeerId, StepJob>>,
 }
 
@@ -259,8 +260,9 @@ impl ComputeHandle {
         answer.await.unwrap_or(Err(RequestError::Draining))
     }
 
-    /// Closes a cache after the call that may be using it, and only then gives its bytes back. Never blocks.
-    pub(crate) fn close(&self, handle: CacheHandle, reservation: Reservation) {
+    /// Closes a cache after the call that may be using it and before any other, and only then gives its bytes back, if
+    /// they are still its own. Never blocks; closing twice is harmless.
+    pub(crate) fn close(&self, handle: CacheHandle, reservation: Option<Reservation>) {
         let mut state = self.inbox.lock();
         if !state.stopped {
             state.closing.push((handle, reservation));

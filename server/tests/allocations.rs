@@ -9,10 +9,12 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use block_model::{BlockSpan, CacheHandle, ForwardRow, Row, SpanDType, SpanDescription, SpanError};
+use block_model::{
+    BlockSpan, CacheHandle, ForwardRow, Quant, Row, SpanDType, SpanDescription, SpanError,
+};
 use block_network::PeerId;
+use block_server::cache_budget::{CacheBudget, CacheRoom, Share};
 use block_server::compute::{Compute, StepInput};
-use block_server::lease::CacheBudget;
 use block_server::scheduler::LineCaps;
 use futures::future::join_all;
 
@@ -125,9 +127,12 @@ fn description() -> SpanDescription {
         dtype: SpanDType::F32,
         checkpoint_dtype: SpanDType::F32,
         compute_dtype: SpanDType::F32,
+        quant: Quant::None,
+        kernels: None,
         device: "cpu".to_owned(),
         weight_bytes: 0,
         kv_bytes_per_token_per_block: 8,
+        kv_page_tokens: 64,
     }
 }
 
@@ -162,11 +167,23 @@ async fn decode_turns_take_no_memory_on_the_compute_thread() {
     };
     let compute = Compute::start(Box::new(span), caps, caps).unwrap();
     let handle = compute.handle();
-    let budget = CacheBudget::new(1 << 20, 8, "cpu", 8);
+    let budget = CacheBudget::new(&CacheRoom {
+        tokens_per_block: 1 << 20,
+        blocks: 4,
+        page_tokens: 64,
+        bytes_per_token: 8,
+        device: "cpu".to_owned(),
+        max_waiting: 8,
+    });
     let sessions = (0..=SESSIONS).map(|number| {
         let (handle, budget) = (handle.clone(), budget.clone());
         tokio::spawn(async move {
-            let reservation = budget.reserve(4096, Duration::ZERO).await.unwrap();
+            let share = Share {
+                rows: 4,
+                max_length: 1024,
+                first_length: None,
+            };
+            let reservation = budget.reserve(share, Duration::ZERO).await.unwrap();
             let lease = handle.open(0..4, 1, 1024, reservation).await.unwrap();
             let peer = PeerId::random();
             let seq = if number == SESSIONS { 100 } else { 1 };

@@ -226,10 +226,14 @@ fn span_error(what: &'static str, error: SpanError) -> RequestError {
         SpanError::Shape { .. } => RequestError::Invalid(error.to_string()),
         SpanError::CacheFull { .. } => RequestError::TooLong(error.to_string()),
         SpanError::OutsideSpan { .. } => RequestError::BadBlocks(error.to_string()),
-        SpanError::UnknownCache
-        | SpanError::PositionAhead { .. }
-        | SpanError::OutOfMemory { .. }
-        | SpanError::Compute(_) => {
+        // Nobody but an older session closes a cache whose step is in line.
+        SpanError::UnknownCache => RequestError::CacheTaken,
+        SpanError::NoPages { .. } => {
+            // Admission counts the same pages, so this is a fault of ours; the session is not the worse for it.
+            warn!(what, %error, "the span has fewer pages than were granted");
+            RequestError::CacheTaken
+        }
+        SpanError::PositionAhead { .. } | SpanError::OutOfMemory { .. } | SpanError::Compute(_) => {
             warn!(what, %error, "the span failed");
             RequestError::Internal(error.to_string())
         }
