@@ -3,6 +3,8 @@
 //! Counted by an allocator of this binary, thread by thread. The span is a fake that takes none itself, so what is
 //! counted between two of its calls is the server's: answering one turn, waiting, and preparing the next.
 
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
