@@ -53,8 +53,8 @@ enum Name {
     SpanStep,
 }
 
-/// The variable from which candle reads how many threads it uses; see `block_server::compute_threads`.
-const COMPUTE_THREADS: &str = "RAYON_NUM_THREADS";
+/// The variables from which candle and our server read how many threads they use.
+const COMPUTE_THREADS: [&str; 2] = ["RAYON_NUM_THREADS", "BLOCK_SERVER_THREADS"];
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
@@ -83,13 +83,13 @@ fn main() -> Result<()> {
 fn settle_compute_threads() -> Result<()> {
     use std::os::unix::process::CommandExt;
 
-    if std::env::var_os(COMPUTE_THREADS).is_some() {
+    if COMPUTE_THREADS.iter().all(|name| std::env::var_os(name).is_some()) {
         return Ok(());
     }
     let program = std::env::current_exe().context("where is this program?")?;
     let error = Command::new(program)
         .args(std::env::args_os().skip(1))
-        .env(COMPUTE_THREADS, "1")
+        .envs(COMPUTE_THREADS.map(|name| (name, "1")))
         .exec();
     Err(error).context("cannot start again with one compute thread")
 }
