@@ -4,18 +4,19 @@
 //! their own on loopback; embeddings and head are left out on both sides, so that nothing hides the chain's cost.
 
 mod local;
-
-use std::time::{Duration, Instant};
+pub(crate) mod remote;
 
 use anyhow::{Context, Result};
-use block_client::{ActivationCodec, Chain, ChainConfig, Swarm, SwarmConfig};
-use tokio::runtime::{Builder, Runtime};
+use block_client::{Swarm, SwarmConfig};
+use tokio::runtime::Builder;
 
 use crate::figure::{Figure, Goal};
-use crate::models::{self, one_billion::HIDDEN};
+use crate::format::Format;
+use crate::models::{ONE_BILLION, Stack};
 use crate::processes::{BlockServer, Holding};
 use crate::rounds::{Effort, Rounds, Subject};
 use local::Local;
+use remote::{Remote, Way};
 
 const BENCH: &str = "chain";
 
@@ -33,14 +34,16 @@ const TOKENS: usize = 8;
 
 const MAX_LENGTH: usize = 256;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A chain of 2 reaches this share of one process.
 const GOAL: Goal = Goal::AtLeast(0.97);
 
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let blocks = if quick { QUICK_BLOCKS } else { BLOCKS };
-    let model = models::one_billion(blocks)?;
+    let stack = Stack {
+        shape: &ONE_BILLION,
+        blocks,
+    };
+    let model = stack.checkpoint()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let mut servers: Vec<BlockServer> = Vec::new();
@@ -51,6 +54,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
                 model: &model,
                 prefix: &prefix(length),
                 blocks: first..first + share,
+                format: Format::F32,
             };
             let initial_peer = servers.first().map(|server| server.address.clone());
             servers.push(BlockServer::start(&holding, initial_peer.as_deref())?);
@@ -62,11 +66,19 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     local.step(0, PAST)?;
     let mut chains = Vec::new();
     for length in LENGTHS {
-        chains.push(Remote::open(&runtime, &swarm, length, blocks)?);
+        let way = Way {
+            prefix: &prefix(length),
+            servers: length,
+            blocks,
+            hidden: ONE_BILLION.hidden,
+            past: PAST,
+            max_length: MAX_LENGTH,
+        };
+        chains.push(Remote::open(&runtime, &swarm, way)?);
     }
     let subjects = chains
         .iter_mut()
-        .map(|chain| Subject::timed(|| chain.run()));
+        .map(|chain| Subject::timed(|| chain.run(TOKENS)));
     let in_process =
         Subject::timed(|| (PAST..PAST + TOKENS).try_for_each(|position| local.step(position, 1)));
     let rounds = Rounds::measure(
@@ -108,55 +120,4 @@ fn figures(blocks: usize, rounds: &Rounds) -> Vec<Figure> {
         });
     }
     figures
-}
-
-/// A session over a chain of servers.
-struct Remote<'a> {
-    runtime: &'a Runtime,
-    chain: Chain,
-    token: Vec<f32>,
-}
-
-impl<'a> Remote<'a> {
-    /// Opens a session over the chain of `length` servers, with [`PAST`] tokens in it.
-    fn open(runtime: &'a Runtime, swarm: &Swarm, length: usize, blocks: usize) -> Result<Self> {
-        let view = swarm.view(&prefix(length), blocks);
-        let config = ChainConfig {
-            codec: ActivationCodec::None,
-            ..ChainConfig::new(0..blocks, HIDDEN, MAX_LENGTH)
-        };
-        let chain = runtime.block_on(async {
-            let mut chain = Chain::open(view, swarm.node().clone(), config).await?;
-            chain
-                .step(&models::hidden_states(PAST, HIDDEN), None)
-                .await?;
-            anyhow::Ok(chain)
-        })?;
-        let stops = chain.stats().route.len();
-        anyhow::ensure!(
-            stops == length,
-            "the route has {stops} servers, not {length}"
-        );
-        Ok(Self {
-            runtime,
-            chain,
-            token: models::hidden_states(1, HIDDEN),
-        })
-    }
-
-    /// One round's tokens, always at the same positions.
-    fn run(&mut self) -> Result<()> {
-        self.chain.roll_back(PAST)?;
-        for _ in 0..TOKENS {
-            let began = Instant::now();
-            let step = self.chain.step(&self.token, None);
-            self.runtime.block_on(step)?;
-            anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
-        }
-        Ok(())
-    }
-
-    fn close(self) {
-        self.runtime.block_on(self.chain.close());
-    }
 }

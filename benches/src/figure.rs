@@ -79,6 +79,23 @@ impl Figure {
         .to_string()
     }
 
+    /// One row of a Markdown table with the columns of [`MARKDOWN_HEAD`].
+    pub(crate) fn markdown(&self) -> String {
+        let Spread { median, p10, p90 } = self.spread;
+        let goal = self.goal.map(|goal| goal.to_string());
+        let met = self.met().map(|met| if met { "yes" } else { "**no**" });
+        format!(
+            "| {} | {} | {}–{} | {} | {} | {} |",
+            self.name,
+            significant(median),
+            significant(p10),
+            significant(p90),
+            self.unit,
+            goal.unwrap_or_default(),
+            met.unwrap_or_default()
+        )
+    }
+
     /// One line in columns.
     pub(crate) fn text(&self, host: &str) -> String {
         let Spread { median, p10, p90 } = self.spread;
@@ -91,10 +108,25 @@ impl Figure {
             Some(false) => "MISSED",
         };
         format!(
-            "{:<9} {:<42} {median:>10.4} [{p10:.4}, {p90:.4}] {:<14} {goal:<9} {met:<7} {host}",
+            "{:<11} {:<46} {median:>10.4} [{p10:.4}, {p90:.4}] {:<14} {goal:<9} {met:<7} {host}",
             self.bench, self.name, self.unit
         )
     }
+}
+
+/// Heads the rows of [`Figure::markdown`].
+pub(crate) const MARKDOWN_HEAD: &str =
+    "| figure | median | p10–p90 | unit | goal | met |\n|---|---:|---:|---|---|---|";
+
+/// For people: three or four digits.
+fn significant(value: f64) -> String {
+    let digits = match value.abs() {
+        large if large >= 100.0 => 0,
+        middle if middle >= 10.0 => 1,
+        small if small >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
 }
 
 /// Six digits after the point are more than any clock here gives.

@@ -7,22 +7,35 @@
 
 mod chain;
 mod codec;
+mod crowd;
+mod decode;
 mod figure;
+mod format;
 mod hop;
 mod host;
+mod load;
 mod models;
+mod peak;
+mod prefill;
 mod probe;
 mod processes;
+mod quality;
 mod rounds;
 mod span_step;
 mod spread;
 mod timed_span;
+mod vs_candle;
+mod vs_llamacpp;
 mod vs_petals;
+mod vs_torch;
+mod workload;
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+
+use figure::MARKDOWN_HEAD;
 
 /// Measures one thing and prints one line per figure: bench, figure, value, spread over the rounds (10th and 90th
 /// percentile), unit, goal, whether it is met, host.
@@ -35,22 +48,53 @@ struct Flags {
     #[arg(long)]
     quick: bool,
     /// Prints JSON, one object a line.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// Prints a Markdown table, as scripts/bench-tables needs it.
+    #[arg(long)]
+    markdown: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
+    /// One new token for 1, 8 and 32 sessions, against the stream of memory.
+    Decode,
+    /// Prompts, against the processor's arithmetic.
+    Prefill,
+    /// Aggregate speed and waiting times of up to 32 sessions at one server, with and without a long prompt.
+    Crowd,
+    /// From the page cache to a span that is ready.
+    Load,
+    /// What formats of weights, caches and activations cost in quality.
+    Quality,
+    /// Our blocks against candle's own operations.
+    VsCandle,
+    /// Our blocks against PyTorch as Petals pins it.
+    VsTorch,
+    /// Our blocks and chains against llama.cpp.
+    #[value(name = "vs-llamacpp")]
+    VsLlamaCpp,
+    /// Our servers against real Petals servers.
+    VsPetals,
     /// One process against chains of 2 and 4 servers.
     Chain,
     /// What a step costs beyond arithmetic, against a bare echo.
     Hop,
-    /// Our servers against real Petals servers.
-    VsPetals,
     /// Speed and bytes of the tensor codecs.
     Codec,
     /// A decode step of the embedded model, against what batching and caching save.
     SpanStep,
+}
+
+impl Name {
+    /// One thread in every process of a comparison of chains with one process, or of servers of two kinds: none may have
+    /// more of the machine than the other. All cores where one process is measured.
+    fn compute_threads(self) -> usize {
+        match self {
+            Self::Chain | Self::Hop | Self::VsPetals | Self::Codec | Self::SpanStep => 1,
+            _ => host::cores(),
+        }
+    }
 }
 
 /// The variables from which candle and our server read how many threads they use.
@@ -58,18 +102,31 @@ const COMPUTE_THREADS: [&str; 2] = ["RAYON_NUM_THREADS", "BLOCK_SERVER_THREADS"]
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
-    settle_compute_threads()?;
+    settle_compute_threads(flags.name.compute_threads())?;
     let figures = match flags.name {
-        Name::Codec => codec::run(flags.quick)?,
-        Name::Chain => chain::run(flags.quick)?,
+        Name::Decode => decode::run(flags.quick)?,
+        Name::Prefill => prefill::run(flags.quick)?,
+        Name::Crowd => crowd::run(flags.quick)?,
+        Name::Load => load::run(flags.quick)?,
+        Name::Quality => quality::run()?,
+        Name::VsCandle => vs_candle::run(flags.quick)?,
+        Name::VsTorch => vs_torch::run(flags.quick)?,
+        Name::VsLlamaCpp => vs_llamacpp::run(flags.quick)?,
         Name::VsPetals => vs_petals::run(flags.quick)?,
+        Name::Chain => chain::run(flags.quick)?,
         Name::Hop => hop::run(flags.quick)?,
+        Name::Codec => codec::run(flags.quick)?,
         Name::SpanStep => span_step::run(flags.quick)?,
     };
     let host = host::name();
+    if flags.markdown {
+        println!("{MARKDOWN_HEAD}");
+    }
     for figure in figures {
         let line = if flags.json {
             figure.json(&host)
+        } else if flags.markdown {
+            figure.markdown()
         } else {
             figure.text(&host)
         };
@@ -78,9 +135,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// One compute thread here and in every child: chains are compared to one process, and servers of two kinds to each
-/// other, so none may have more of the machine. A process cannot change its own environment safely, so it starts again.
-fn settle_compute_threads() -> Result<()> {
+/// So many threads in candle and our server, here and in every child. A process cannot change its own environment safely, so it starts
+/// again.
+fn settle_compute_threads(threads: usize) -> Result<()> {
     use std::os::unix::process::CommandExt;
 
     if COMPUTE_THREADS.iter().all(|name| std::env::var_os(name).is_some()) {
@@ -89,7 +146,7 @@ fn settle_compute_threads() -> Result<()> {
     let program = std::env::current_exe().context("where is this program?")?;
     let error = Command::new(program)
         .args(std::env::args_os().skip(1))
-        .envs(COMPUTE_THREADS.map(|name| (name, "1")))
+        .envs(COMPUTE_THREADS.map(|name| (name, threads.to_string())))
         .exec();
-    Err(error).context("cannot start again with one compute thread")
+    Err(error).context("cannot start again with another number of compute threads")
 }

@@ -1,7 +1,10 @@
-//! Servers as processes of their own: ours and real Petals servers. Dropping one ends it.
+//! Servers as processes of their own: ours and those that we are compared with. Dropping one ends it.
 
 mod block_server;
+pub(crate) mod llama_cpp;
+mod peers;
 mod petals_server;
+mod torch_blocks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use block_server::{BlockServer, Holding};
 pub(crate) use petals_server::PetalsServer;
+pub(crate) use torch_blocks::TorchBlocks;
 
 /// The repository.
 pub(crate) fn repository() -> PathBuf {

@@ -1,11 +1,13 @@
-//! Spans that say how long they computed.
+//! Spans that say how long they computed, and how much at once.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use block_model::{BlockSpan, CacheHandle, ForwardRow, Row, SpanDType, SpanDescription, SpanError};
+use block_model::{
+    BlockSpan, CacheHandle, ForwardRow, Quant, Row, SpanDType, SpanDescription, SpanError,
+};
 
 /// Nanoseconds of the last step.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +57,77 @@ impl<S: BlockSpan> BlockSpan for TimedSpan<S> {
     }
 }
 
+/// Calls of a span, and rows with one new token in them.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    calls: AtomicU64,
+    rows: AtomicU64,
+}
+
+/// [`Counts`] at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    calls: u64,
+    rows: u64,
+}
+
+impl Counts {
+    pub(crate) fn now(&self) -> Counted {
+        Counted {
+            calls: self.calls.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Counted {
+    /// Rows with one new token in a call, on average since `before`.
+    pub(crate) fn rows_per_call(self, before: Self) -> f64 {
+        (self.rows - before.rows) as f64 / (self.calls - before.calls).max(1) as f64
+    }
+}
+
+/// A span that counts the decode steps that it is given, and the calls in which they come.
+pub(crate) struct CountingSpan {
+    pub(crate) span: Box<dyn BlockSpan>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl BlockSpan for CountingSpan {
+    fn description(&self) -> &SpanDescription {
+        self.span.description()
+    }
+
+    fn open_cache(
+        &mut self,
+        blocks: Range<usize>,
+        batch: usize,
+        max_length: usize,
+    ) -> Result<CacheHandle, SpanError> {
+        self.span.open_cache(blocks, batch, max_length)
+    }
+
+    fn close_cache(&mut self, cache: CacheHandle) {
+        self.span.close_cache(cache);
+    }
+
+    fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
+        let single = rows
+            .iter()
+            .filter(|row| row.hidden_states.shape[1] == 1)
+            .count();
+        if single > 0 {
+            self.counts.calls.fetch_add(1, Ordering::Relaxed);
+            self.counts.rows.fetch_add(single as u64, Ordering::Relaxed);
+        }
+        self.span.step(rows)
+    }
+
+    fn forward(&mut self, row: &ForwardRow<'_>) -> Result<Vec<f32>, SpanError> {
+        self.span.forward(row)
+    }
+}
+
 /// One block of any width that returns what it is given.
 #[derive(Debug)]
 pub(crate) struct CopyingSpan {
@@ -73,9 +146,12 @@ impl CopyingSpan {
                 dtype: SpanDType::F32,
                 checkpoint_dtype: SpanDType::F32,
                 compute_dtype: SpanDType::F32,
+                quant: Quant::None,
+                kernels: None,
                 device: "cpu".to_owned(),
                 weight_bytes: 0,
                 kv_bytes_per_token_per_block: 8,
+                kv_page_tokens: 1,
             },
             caches: 0,
         }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::figure::{Figure, Goal};
-use crate::models;
+use crate::format::Format;
+use crate::models::{self, ONE_BILLION, Stack};
 use crate::processes::{BlockServer, Holding, PetalsServer, program};
 use crate::rounds::{Effort, Rounds, Subject};
 
@@ -42,6 +43,10 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     } else {
         LARGE_BLOCKS
     };
+    let large = Stack {
+        shape: &ONE_BILLION,
+        blocks: large_blocks,
+    };
     let cases = [
         Case {
             name: "fable-7m".to_owned(),
@@ -52,7 +57,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
         },
         Case {
             name: format!("1B shape, {large_blocks} blocks"),
-            model: models::one_billion(large_blocks)?,
+            model: large.checkpoint()?,
             blocks: large_blocks,
             tokens: 12,
             goal: 1.0,
@@ -82,6 +87,7 @@ impl Sides {
             model: &case.model,
             prefix,
             blocks: 0..case.blocks,
+            format: Format::F32,
         };
         let ours = BlockServer::start(&holding(OURS), None)?;
         let petals = PetalsServer::start(&holding(PETALS), &ours.address)?;

@@ -43,3 +43,9 @@ pub use head::{ClientHead, HeadError};
 pub use kernels::level::{KERNELS_VARIABLE, Level, LevelChoice, LevelError};
 pub use quant::{KvDType, Quant};
 pub use source::{HubOptions, ModelSource};
+
+/// Measures of the processor for this project's benchmarks; not for users.
+#[doc(hidden)]
+pub mod peak {
+    pub use crate::kernels::peak::{LINE, Unit, fold, spin};
+}

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::{next_line, program};
+use crate::format::Format;
 
 /// What a server serves.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Holding<'a> {
     /// The DHT prefix.
     pub(crate) prefix: &'a str,
     pub(crate) blocks: Range<usize>,
+    pub(crate) format: Format,
 }
 
 /// A running server, online.
@@ -29,7 +31,7 @@ pub(crate) struct BlockServer {
 }
 
 impl BlockServer {
-    /// Starts a server in float32 and waits until it is online. Without `initial_peer` it begins a swarm.
+    /// Starts a server with one compute thread and waits until it is online. Without `initial_peer` it begins a swarm.
     ///
     /// # Errors
     /// If it ends instead; its log is on stderr.
@@ -39,7 +41,10 @@ impl BlockServer {
         command
             .arg("--model")
             .arg(holding.model)
-            .args(["--dht-prefix", holding.prefix, "--dtype", "f32"])
+            .args(["--dht-prefix", holding.prefix])
+            .args(["--dtype", holding.format.dtype().name()])
+            .args(["--quant", holding.format.quant().name()])
+            .args(["--threads", "1"])
             .arg("--blocks")
             .arg(format!("{}:{}", holding.blocks.start, holding.blocks.end))
             .args(["--listen-maddr", "/ip4/127.0.0.1/tcp/0"])

@@ -9,7 +9,8 @@
 //! - `activations`: the other operand, in tiles of a few rows
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
 //! - `attention`: over the paged KV cache
-//! - `norm`, `rotate`, `silu`: the small operations between products
+//! - `sinks`: what becomes of a product; `norm`, `silu`: the small operations between products
+//! - `peak`: what the processor could do at best, for benchmarks
 
 pub(crate) mod activations;
 pub(crate) mod arena;
@@ -20,8 +21,10 @@ pub(crate) mod level;
 pub(crate) mod leveled;
 pub(crate) mod norm;
 pub(crate) mod packed;
+pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod quantize;
 pub(crate) mod silu;
+pub(crate) mod sinks;
 mod tile;

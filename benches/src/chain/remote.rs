@@ -1,0 +1,84 @@
+//! A session over a chain of servers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use block_client::{ActivationCodec, Chain, ChainConfig, Swarm};
+use tokio::runtime::Runtime;
+
+use crate::models;
+
+/// How long a step may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which servers, and what is sent through them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    /// DHT prefix under which exactly one chain of servers is known.
+    pub(crate) prefix: &'a str,
+    pub(crate) servers: usize,
+    pub(crate) blocks: usize,
+    pub(crate) hidden: usize,
+    /// Tokens in the servers' caches when a round begins.
+    pub(crate) past: usize,
+    pub(crate) max_length: usize,
+}
+
+/// An open session.
+pub(crate) struct Remote<'a> {
+    runtime: &'a Runtime,
+    chain: Chain,
+    past: usize,
+    token: Vec<f32>,
+}
+
+impl<'a> Remote<'a> {
+    /// Opens a session and fills it. Hidden states travel as they are.
+    ///
+    /// # Errors
+    /// The chain's, or if the route has another number of servers.
+    pub(crate) fn open(runtime: &'a Runtime, swarm: &Swarm, way: Way<'_>) -> Result<Self> {
+        let view = swarm.view(way.prefix, way.blocks);
+        let config = ChainConfig {
+            codec: ActivationCodec::None,
+            ..ChainConfig::new(0..way.blocks, way.hidden, way.max_length)
+        };
+        let chain = runtime.block_on(async {
+            let mut chain = Chain::open(view, swarm.node().clone(), config).await?;
+            let past = models::hidden_states_bf16(way.past, way.hidden);
+            chain.step(&past, None).await?;
+            anyhow::Ok(chain)
+        })?;
+        let stops = chain.stats().route.len();
+        anyhow::ensure!(
+            stops == way.servers,
+            "the route has {stops} servers, not {}",
+            way.servers
+        );
+        Ok(Self {
+            runtime,
+            chain,
+            past: way.past,
+            token: models::hidden_states_bf16(1, way.hidden),
+        })
+    }
+
+    /// So many tokens, one after the other, always at the same positions.
+    ///
+    /// # Errors
+    /// The chain's.
+    pub(crate) fn run(&mut self, tokens: usize) -> Result<()> {
+        self.chain.roll_back(self.past)?;
+        for _ in 0..tokens {
+            let began = Instant::now();
+            let step = self.chain.step(&self.token, None);
+            self.runtime.block_on(step)?;
+            anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(self) {
+        self.runtime.block_on(self.chain.close());
+    }
+}
