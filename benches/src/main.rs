@@ -97,8 +97,8 @@ impl Name {
     }
 }
 
-/// The variable from which candle reads how many threads it uses; see `block_server::compute_threads`.
-const COMPUTE_THREADS: &str = "RAYON_NUM_THREADS";
+/// The variables from which candle and our server read how many threads they use.
+const COMPUTE_THREADS: [&str; 2] = ["RAYON_NUM_THREADS", "BLOCK_SERVER_THREADS"];
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
@@ -135,18 +135,18 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// So many threads in candle, here and in every child. A process cannot change its own environment safely, so it starts
+/// So many threads in candle and our server, here and in every child. A process cannot change its own environment safely, so it starts
 /// again.
 fn settle_compute_threads(threads: usize) -> Result<()> {
     use std::os::unix::process::CommandExt;
 
-    if std::env::var_os(COMPUTE_THREADS).is_some() {
+    if COMPUTE_THREADS.iter().all(|name| std::env::var_os(name).is_some()) {
         return Ok(());
     }
     let program = std::env::current_exe().context("where is this program?")?;
     let error = Command::new(program)
         .args(std::env::args_os().skip(1))
-        .env(COMPUTE_THREADS, threads.to_string())
+        .envs(COMPUTE_THREADS.map(|name| (name, threads.to_string())))
         .exec();
     Err(error).context("cannot start again with another number of compute threads")
 }

@@ -35,7 +35,7 @@ pub use config::{ConfigError, Family, ModelConfig, RopeConfig, RopeScaling};
 pub use contract::{
     BlockSpan, CacheHandle, ForwardRow, HiddenStates, Prompts, Row, SpanDescription, SpanError,
 };
-pub use cpu::{CpuOptions, CpuSpan};
+pub use cpu::{CpuMemory, CpuOptions, CpuSpan};
 pub use device::ComputeDevice;
 pub use dtype::SpanDType;
 pub use error::{HubError, LoadError};

@@ -20,6 +20,8 @@ use crate::cli::{Cli, LimitFlags, Throughput};
 pub struct Config {
     /// Which model, and which part of it.
     pub model: ModelChoice,
+    /// Threads that compute; `None` = one for each physical core.
+    pub threads: Option<usize>,
     /// Which swarm.
     pub swarm: SwarmChoice,
     /// Key prefix in the DHT; `None` derives it from the model.
@@ -165,8 +167,10 @@ impl Config {
             return Err(Failure::usage("--network-mbps accepts a number above 0"));
         }
         let lone = matches!(swarm, SwarmChoice::New);
+        let threads = cli.model.threads.map(usize::try_from);
         Ok(Self {
             model,
+            threads: threads.and_then(Result::ok),
             dht_prefix: cli.model.dht_prefix.clone(),
             public_name: cli.swarm.public_name.clone(),
             identity: cli
@@ -210,13 +214,6 @@ impl Config {
 }
 
 fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
-    if !cli.model.quant.eq_ignore_ascii_case("none") {
-        return Err(Failure::usage(format!(
-            "--quant {} is not in this version",
-            cli.model.quant
-        ))
-        .hint("leave the flag out; fewer --blocks need less memory"));
-    }
     if !matches!(cli.model.device.as_str(), "auto" | "cpu") {
         return Err(
             Failure::new(Exit::Unavailable, format!("no device {}", cli.model.device))

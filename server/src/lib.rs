@@ -8,13 +8,13 @@
 //! back the same way; then `handler::push` to the next server.
 
 pub mod cli;
-pub mod compute_threads;
 pub mod config;
 
 mod addresses;
 mod admin;
 mod announce;
 mod config_file;
+mod devices;
 mod http_get;
 mod memory;
 mod model_files;
@@ -47,6 +47,7 @@ pub use block_program::{
     Exit, Failure, Folders, LogOptions, Secret, error_report, logging, shutdown,
 };
 pub use config::{Config, log_options};
+pub use devices::{DevicesReport, LevelReport, devices};
 pub use request_error::RequestError;
 pub use run::run;
 pub use service::{Service, ServiceConfig, ServiceError, ServiceSnapshot};

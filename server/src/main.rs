@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use block_program::file_limit;
 use block_server::cli::{self, ParseError, Parsed, Task};
-use block_server::{
-    Config, Exit, Failure, Folders, compute_threads, log_options, logging, shutdown,
-};
+use block_server::{Config, Exit, Failure, Folders, log_options, logging, shutdown};
 
 /// How long threads that cannot be interrupted (a load, a download) may delay the end.
 const RUNTIME_CLOSE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -38,27 +36,24 @@ fn start() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
         }
     };
-    if let Some(Task::Status(flags)) = &parsed.cli.task {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let text = runtime.block_on(block_server::status(flags))?;
-        print_line(&text);
-        return Ok(ExitCode::SUCCESS);
+    match &parsed.cli.task {
+        Some(Task::Status(flags)) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            print_line(&runtime.block_on(block_server::status(flags))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Task::Devices(flags)) => {
+            print_line(&block_server::devices(flags)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        None => serve(parsed, &folders),
     }
-    let settled = compute_threads::settle();
-    serve(parsed, &folders, settled)
 }
 
-fn serve(
-    parsed: Parsed,
-    folders: &Folders,
-    settled: std::io::Result<()>,
-) -> anyhow::Result<ExitCode> {
+fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     let look = logging::install(log_options(&parsed.cli))?;
-    if let Err(error) = settled {
-        tracing::warn!(%error, "cannot restart with RAYON_NUM_THREADS set; steps take longer");
-    }
     if !parsed.ignored.is_empty() {
         tracing::warn!(
             flags = parsed.ignored.join(", "),

@@ -30,6 +30,8 @@ pub struct ServerFacts {
     pub dtype: String,
     /// Quantization of the weights.
     pub quant_type: String,
+    /// Format of keys and values.
+    pub kv_dtype: String,
     /// Where the arithmetic runs.
     pub device: String,
 }
@@ -39,7 +41,8 @@ pub fn record_server(facts: ServerFacts, start_block: usize, end_block: usize) {
     gauge!(
         "block_server_info",
         "model" => facts.model, "dht_prefix" => facts.dht_prefix, "peer_id" => facts.peer_id,
-        "dtype" => facts.dtype, "quant_type" => facts.quant_type, "device" => facts.device
+        "dtype" => facts.dtype, "quant_type" => facts.quant_type, "kv_dtype" => facts.kv_dtype,
+        "device" => facts.device
     )
     .set(1.0);
     gauge!("block_server_start_block").set(start_block as f64);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use block_model::{CandleSpan, ComputeDevice, HubOptions, LoadError, ModelSource, SpanDType};
+use block_model::{CpuOptions, CpuSpan, HubOptions, LoadError, ModelSource};
 use block_program::{Failure, Secret, model_failure};
 
 use crate::config::Config;
@@ -39,10 +39,9 @@ pub(crate) fn open(config: &Config, progress_bar: bool) -> Result<ModelSource, F
 pub(crate) fn load(
     source: &ModelSource,
     blocks: Range<usize>,
-    dtype: SpanDType,
-) -> Result<CandleSpan, Failure> {
-    CandleSpan::load(source, blocks, dtype, ComputeDevice::Cpu)
-        .map_err(|error| failure(&error, &source.name()))
+    options: &CpuOptions,
+) -> Result<CpuSpan, Failure> {
+    CpuSpan::load(source, blocks, options).map_err(|error| failure(&error, &source.name()))
 }
 
 /// Who must act on a failed load, and how: a server has levers that a client has not.

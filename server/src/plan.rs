@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use block_model::{ModelConfig, SpanDType};
+use block_model::{CpuOptions, KvDType, ModelConfig, Quant, SpanDType};
 use block_program::{Exit, Failure, amounts::bytes};
 use block_protocol::{Compression, DType};
 
@@ -18,6 +18,12 @@ pub(crate) struct Plan {
     pub(crate) num_blocks: usize,
     /// Type of the hidden states between blocks.
     pub(crate) dtype: SpanDType,
+    /// Format of the weights.
+    pub(crate) quant: Quant,
+    /// Format of keys and values.
+    pub(crate) kv_dtype: KvDType,
+    /// Threads that compute.
+    pub(crate) threads: usize,
     /// Key prefix in the DHT.
     pub(crate) prefix: String,
     /// Whether the prefix was derived from the model's name.
@@ -60,10 +66,26 @@ impl Plan {
             .dtype
             .unwrap_or_else(|| automatic_dtype(model.dtype));
         check_compression(config.compression, dtype)?;
+        let kv_dtype = config.model.kv_dtype.unwrap_or(KvDType::of_span(dtype));
+        let quant = config.model.quant;
+        let memory = CpuOptions {
+            quant,
+            kv_dtype: Some(kv_dtype),
+            ..CpuOptions::new(dtype)
+        }
+        .memory(model);
         let count = blocks.len() as u64;
+        let cache_tokens = attn_cache_tokens as u64;
+        // The cache is given out in whole pages.
+        let cache_tokens = cache_tokens
+            .div_ceil(memory.kv_page_tokens as u64)
+            .saturating_mul(memory.kv_page_tokens as u64);
         Ok(Self {
             num_blocks: model.num_blocks,
             dtype,
+            quant,
+            kv_dtype,
+            threads: config.threads.unwrap_or_else(num_cpus::get_physical),
             prefix,
             prefix_is_derived,
             attn_cache_tokens,
@@ -73,14 +95,23 @@ impl Plan {
                 PLAIN_LENGTH,
             ),
             max_batch_tokens: either(config.limits.max_batch_size, GROUPED_LENGTH, PLAIN_LENGTH),
-            weight_bytes: block_parameters(model)
-                .saturating_mul(COMPUTE_BYTES)
-                .saturating_mul(count),
-            cache_bytes: kv_bytes_per_token(model)
-                .saturating_mul(attn_cache_tokens as u64)
+            weight_bytes: memory.block_bytes.saturating_mul(count),
+            cache_bytes: (memory.kv_bytes_per_token as u64)
+                .saturating_mul(cache_tokens)
                 .saturating_mul(count),
             blocks,
         })
+    }
+
+    /// How the engine is to hold the blocks. Its own budget is the admission's, so it is never met.
+    pub(crate) fn engine(&self) -> CpuOptions {
+        CpuOptions {
+            quant: self.quant,
+            kv_dtype: Some(self.kv_dtype),
+            threads: Some(self.threads),
+            kv_budget_bytes: self.cache_bytes,
+            ..CpuOptions::new(self.dtype)
+        }
     }
 
     /// The type of the hidden states in answers: the residual stream's own.
@@ -180,27 +211,6 @@ fn automatic_dtype(checkpoint: Option<SpanDType>) -> SpanDType {
     }
 }
 
-/// Parameters of one block: four attention matrices, three of the MLP, two norms.
-fn block_parameters(model: &ModelConfig) -> u64 {
-    let size = |count: usize| count as u64;
-    let (hidden, ffn) = (size(model.hidden), size(model.ffn));
-    let queries = size(model.heads).saturating_mul(size(model.head_dim));
-    let keys = size(model.kv_heads).saturating_mul(size(model.head_dim));
-    let columns = queries
-        .saturating_add(keys)
-        .saturating_mul(2)
-        .saturating_add(ffn.saturating_mul(3))
-        .saturating_add(2);
-    hidden.saturating_mul(columns)
-}
-
-/// Keys and values of one token in one block, as held on a CPU.
-fn kv_bytes_per_token(model: &ModelConfig) -> u64 {
-    2 * COMPUTE_BYTES * model.kv_heads as u64 * model.head_dim as u64
-}
-
-/// Weights, keys and values are float32 on a CPU.
-const COMPUTE_BYTES: u64 = 4;
 /// Petals' defaults for models with grouped keys and values, tokens.
 const GROUPED_CACHE_TOKENS: u64 = 16384;
 const GROUPED_LENGTH: u64 = 8192;

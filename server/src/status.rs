@@ -83,8 +83,12 @@ fn table(report: &StatusReport) -> String {
         ("cache left", format!("{} tokens", report.cache_tokens_left)),
         (
             "dtype",
-            format!("{}, quantization {}", report.dtype, report.quant_type),
+            format!(
+                "{}, quantization {}, KV cache {}",
+                report.dtype, report.quant_type, report.kv_dtype
+            ),
         ),
+        ("threads", report.threads.to_string()),
         ("throughput", format!("{:.1} tokens/s", report.throughput)),
         ("codecs", report.codecs.join(", ")),
         (

@@ -29,6 +29,12 @@ pub struct StatusReport {
     pub dtype: String,
     /// Quantization of the weights.
     pub quant_type: String,
+    /// Format of keys and values.
+    #[serde(default)]
+    pub kv_dtype: String,
+    /// Threads that compute.
+    #[serde(default)]
+    pub threads: usize,
     /// Wire compressions this server decodes and encodes.
     pub codecs: Vec<String>,
     /// Process id.
@@ -56,6 +62,8 @@ impl Default for StatusReport {
             cache_tokens_left: 0,
             dtype: String::new(),
             quant_type: String::new(),
+            kv_dtype: String::new(),
+            threads: 0,
             codecs: Vec::new(),
             pid: std::process::id(),
             model: String::new(),

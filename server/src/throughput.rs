@@ -11,9 +11,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use block_model::{
-    BlockSpan, CacheHandle, ForwardRow, HiddenStates, ModelConfig, Row, SpanDType, SpanError,
+    BlockSpan, CacheHandle, ForwardRow, HiddenStates, Level, ModelConfig, Row, SpanDType, SpanError,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
 
 /// Speed of one block, tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -161,10 +163,20 @@ fn sample(count: usize) -> Vec<f32> {
 }
 
 /// What a measurement depends on; the same text means that the old figure still holds.
-pub(crate) fn key(model: &ModelConfig, dtype: SpanDType) -> String {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+pub(crate) fn key(model: &ModelConfig, plan: &Plan) -> String {
+    // A level that is forced and cannot run here is refused when the blocks are loaded.
+    let kernels = Level::choose().map_or("no", |choice| choice.level.name());
+    let checkpoint = model.dtype.map_or("unknown", SpanDType::name);
+    let Plan {
+        dtype,
+        quant,
+        kv_dtype,
+        threads,
+        ..
+    } = plan;
     format!(
-        "{} {}x{} heads {}/{}x{} {dtype} on cpu with {threads} threads, version {}",
+        "{} {}x{} heads {}/{}x{} {checkpoint} as {dtype}, weights {quant}, cache {kv_dtype}, on cpu with {kernels} \
+         kernels and {threads} threads, version {}",
         model.family,
         model.hidden,
         model.ffn,

@@ -40,7 +40,7 @@ fn help_goes_to_stdout_and_short_help_is_short() {
         "--step-timeout",
         "[env: BLOCK_SERVER_PORT",
         "[default: 31330]",
-        "widened to f32 once",
+        "--kv-dtype <K>",
     ] {
         assert!(long.stdout.contains(part), "{part} in {}", long.stdout);
     }

@@ -84,7 +84,7 @@ fn a_server_says_ready_answers_and_leaves() {
     for part in [
         "prefix_is_derived=true",
         "fable-7m-hf",
-        "widened_from=\"bfloat16\"",
+        "weights=\"bfloat16\" kv_dtype=\"bf16\"",
         "add another server",
         "announced offline",
     ] {
@@ -123,6 +123,49 @@ fn a_second_server_joins_with_the_printed_command() {
         "{}",
         first_end.stderr
     );
+}
+
+#[test]
+fn formats_threads_and_kernels_are_said_and_told() {
+    let home = Home::new("block-server");
+    let flags = ["--quant", "nf4", "--kv-dtype", "int8", "--threads", "1"];
+    let server = home.serve(&flags);
+    let status = home.output(["status", "--json", "--admin-listen", &server.admin_address]);
+    for part in [
+        "\"quant_type\":\"nf4\"",
+        "\"kv_dtype\":\"int8\"",
+        "\"threads\":1",
+    ] {
+        assert!(status.stdout.contains(part), "{part} in {}", status.stdout);
+    }
+    server.signal("TERM");
+    let end = server.wait();
+    for part in ["threads=1", "weights=\"nf4\" kv_dtype=\"int8\"", "kernels="] {
+        assert!(end.stderr.contains(part), "{part:?} in {}", end.stderr);
+    }
+}
+
+#[test]
+fn devices_says_which_kernels_and_why() {
+    let home = Home::new("block-server");
+    let ask = |args: &[&str], kernels: &str| {
+        let mut command = home.command(args.iter().copied());
+        command.env("BLOCK_SERVER_KERNELS", kernels);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report = ask(&["devices", "--json"], "portable");
+    for part in [
+        "\"kernels\":\"portable\"",
+        "BLOCK_SERVER_KERNELS names it",
+        "\"threads\":",
+    ] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+    let table = ask(&["devices"], "mmx");
+    assert!(table.contains("kernels    none ("), "{table}");
+    assert!(table.contains("no such level"), "{table}");
 }
 
 #[test]

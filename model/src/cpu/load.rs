@@ -103,7 +103,7 @@ impl CpuSpan {
     }
 }
 
-fn kv_format(dtype: KvDType) -> KvFormat {
+pub(super) fn kv_format(dtype: KvDType) -> KvFormat {
     match dtype {
         KvDType::F32 => KvFormat::F32,
         KvDType::Bf16 => KvFormat::Bf16,

@@ -5,7 +5,7 @@
 //! - `batch`: the tokens of all rows as one matrix, and which of them a block works on
 //! - `block`: one block; `rotary`: positions
 //! - `kv_table`, `kv_pool`: pages of keys and values
-//! - `load`, `weights`, `options`: from a checkpoint to packed weights
+//! - `load`, `weights`, `options`: from a checkpoint to packed weights; `memory`: how large they will be
 
 mod batch;
 mod block;
@@ -15,10 +15,12 @@ mod kv_table;
 #[cfg(test)]
 mod kv_tests;
 mod load;
+mod memory;
 mod options;
 mod rotary;
 mod span;
 mod weights;
 
+pub use memory::CpuMemory;
 pub use options::CpuOptions;
 pub use span::CpuSpan;

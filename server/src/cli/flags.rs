@@ -46,8 +46,8 @@ pub struct ModelFlags {
     pub revision: String,
 
     /// Number format of the blocks: auto, bf16, f16 or f32; auto takes the checkpoint's, with
-    /// float32 read as bf16 as Petals does. On a CPU 16-bit weights are widened to f32 once
-    /// while loading, and hidden states between blocks keep the 16-bit format
+    /// float32 read as bf16 as Petals does. It is that of the hidden states between blocks; the
+    /// weights keep the checkpoint's own unless --quant says otherwise
     #[arg(
         long,
         env = "BLOCK_SERVER_DTYPE",
@@ -57,7 +57,8 @@ pub struct ModelFlags {
     )]
     pub dtype: String,
 
-    /// Quantization of the weights: only none in this version
+    /// Format of the weights: none (the checkpoint's own), int8, int4 or nf4; a span takes about a
+    /// half or a quarter of its 16-bit memory in 8 or 4 bits
     #[arg(
         long,
         env = "BLOCK_SERVER_QUANT",
@@ -68,6 +69,16 @@ pub struct ModelFlags {
     )]
     pub quant: String,
 
+    /// Format of the KV cache: auto, f32, bf16 or int8; auto takes bf16 for bf16 blocks, else f32
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_KV_DTYPE",
+        value_name = "K",
+        default_value = "auto",
+        hide_short_help = true
+    )]
+    pub kv_dtype: String,
+
     /// Device that computes: auto or cpu
     #[arg(
         long,
@@ -77,6 +88,10 @@ pub struct ModelFlags {
         hide_short_help = true
     )]
     pub device: String,
+
+    /// Threads that compute [default: one for each physical core]
+    #[arg(long, env = "BLOCK_SERVER_THREADS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_THREADS), hide_short_help = true)]
+    pub threads: Option<u64>,
 
     /// Prefix of the DHT keys, without dot or space [default: from the model name by Petals' rule]
     #[arg(
@@ -336,6 +351,8 @@ pub struct OperateFlags {
 pub const DEFAULT_PORT: u16 = 31330;
 /// The port after the peers' one, on loopback only.
 pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:31331";
+/// Upper bound of --threads: more than any machine has cores.
+const MAX_THREADS: u64 = 4096;
 /// What Petals falls back to when its speed test fails, in Mbit/s.
 pub(super) const DEFAULT_NETWORK_MBPS: f64 = 100.0;
 /// Upper bound of token counts in flags: far above any context length, and its

@@ -68,6 +68,16 @@ pub struct Cli {
 pub enum Task {
     /// Ask a running server for its state through its admin port
     Status(StatusFlags),
+    /// Show what computes on this machine: kernels and why these, threads, memory
+    Devices(DevicesFlags),
+}
+
+/// Flags of `block-server devices`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DevicesFlags {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `block-server status`.
@@ -202,6 +212,7 @@ const EXAMPLES: &str = "Examples:
   block-server --model M --blocks 0:20                        first server of a private swarm
   block-server --model M --blocks 20:32 --initial-peers ADDR  second server
   block-server status                                         what is the running server doing?
+  block-server devices                                        what would compute here, and why?
 
 A flag can also be set by its environment variable or by its name in the configuration file.";
 

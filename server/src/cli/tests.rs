@@ -183,6 +183,14 @@ fn a_wrong_value_in_the_file_is_the_files_fault() {
 }
 
 #[test]
+fn devices_has_its_own_flags() {
+    let Some(Task::Devices(flags)) = parsed("devices --json").cli.task else {
+        panic!("devices")
+    };
+    assert!(flags.json);
+}
+
+#[test]
 fn status_has_its_own_flags() {
     let cli = parsed("status --json --admin_listen 127.0.0.1:9").cli;
     let Some(Task::Status(flags)) = cli.task else {

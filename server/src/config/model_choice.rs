@@ -1,6 +1,6 @@
 //! Which model, and which part of it.
 
-use block_model::SpanDType;
+use block_model::{KvDType, Quant, SpanDType};
 use block_program::{Failure, ModelName};
 
 use crate::cli::{Blocks, Cli};
@@ -18,13 +18,17 @@ pub struct ModelChoice {
     pub blocks: Blocks,
     /// Dtype of the blocks; `None` = Petals' automatic choice.
     pub dtype: Option<SpanDType>,
+    /// Format of the weights.
+    pub quant: Quant,
+    /// Format of keys and values; `None` follows the dtype.
+    pub kv_dtype: Option<KvDType>,
 }
 
 impl ModelChoice {
     /// Checks the flags of the model.
     ///
     /// # Errors
-    /// No model, no blocks for a hub model, no such dtype (exit 2), or no such folder (66).
+    /// No model, no blocks for a hub model, no such dtype or format (exit 2), or no such folder (66).
     pub(super) fn from_cli(cli: &Cli) -> Result<Self, Failure> {
         // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
         let name = cli
@@ -59,12 +63,30 @@ impl ModelChoice {
                 .hint("Petals' names float32, bfloat16 and float16 are accepted too")
             })?),
         };
+        let quant = &cli.model.quant;
+        let quant = Quant::parse(quant).ok_or_else(|| {
+            Failure::usage(format!(
+                "--quant accepts none, int8, int4 or nf4, got {quant}"
+            ))
+            .hint("leave the flag out to serve the checkpoint's own weights")
+        })?;
+        let kv_dtype = match cli.model.kv_dtype.as_str() {
+            "auto" => None,
+            name => Some(KvDType::parse(name).ok_or_else(|| {
+                Failure::usage(format!(
+                    "--kv-dtype accepts auto, f32, bf16 or int8, got {name}"
+                ))
+                .hint("int8 takes about half the memory of bf16")
+            })?),
+        };
         Ok(Self {
             name,
             is_local,
             revision: cli.model.revision.clone(),
             blocks,
             dtype,
+            quant,
+            kv_dtype,
         })
     }
 

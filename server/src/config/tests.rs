@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use block_model::SpanDType;
+use block_model::{KvDType, Quant, SpanDType};
 
 use super::*;
 use crate::cli::{self, Blocks};
@@ -122,8 +122,8 @@ fn the_admin_port_is_loopback_or_guarded() {
 #[test]
 fn unbuilt_choices_are_refused_with_a_hint() {
     for line in [
-        "--quant nf4",
-        "--quant_type int8",
+        "--quant int2",
+        "--kv-dtype f16",
         "--device cuda:0",
         "--dtype int8",
         "--network-mbps 0",
@@ -153,6 +153,30 @@ fn dtype_takes_petals_names() {
             dtype
         );
     }
+}
+
+#[test]
+fn formats_of_weights_and_cache_have_names() {
+    let model = |line: &str| {
+        config(&format!("org/name --blocks 1 {line}"))
+            .unwrap()
+            .model
+    };
+    assert_eq!((model("").quant, model("").kv_dtype), (Quant::None, None));
+    for quant in Quant::ALL {
+        assert_eq!(model(&format!("--quant {quant}")).quant, quant);
+    }
+    assert_eq!(model("--quant_type NF4").quant, Quant::Nf4);
+    for dtype in KvDType::ALL {
+        let given = model(&format!("--kv-dtype {dtype}")).kv_dtype;
+        assert_eq!(given, Some(dtype));
+    }
+    let threads = |line: &str| {
+        config(&format!("org/name --blocks 1 {line}"))
+            .unwrap()
+            .threads
+    };
+    assert_eq!((threads(""), threads("--threads 3")), (None, Some(3)));
 }
 
 #[test]

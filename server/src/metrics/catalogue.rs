@@ -98,7 +98,8 @@ pub const CATALOGUE: &[Metric] = &[
         .by(&[("state", &["used", "free"])]),
     metric("block_server_kv_cache_alloc_wait_seconds", Kind::Histogram(RPC),
         "Time a session waited for KV-cache memory."),
-    metric("block_server_kv_cache_alloc_failures_total", Kind::Counter, "KV-cache allocations refused.")
+    metric("block_server_kv_cache_alloc_failures_total", Kind::Counter,
+        "KV-cache allocations refused, or taken back from sessions that grow.")
         .by(&[("reason", AllocFailure::TEXTS)]),
     metric("block_server_sessions_active", Kind::Gauge, "Open inference sessions."),
     metric("block_server_sessions_total", Kind::Counter, "Inference sessions ended.")

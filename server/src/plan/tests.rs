@@ -95,7 +95,7 @@ fn what_does_not_fit_names_the_levers() {
         plan.weight_bytes,
         8 * 4 * 256 * (2 * 256 + 2 * 128 + 3 * 768 + 2)
     );
-    assert_eq!(plan.cache_bytes, 8 * 16384 * 2 * 4 * 128);
+    assert_eq!(plan.cache_bytes, 8 * 16384 * 2 * 2 * 128);
     let needed = plan.weight_bytes + plan.cache_bytes;
     assert!(plan.check_memory(needed).is_ok());
     let failure = plan.check_memory(needed / 2).unwrap_err();
@@ -109,6 +109,30 @@ fn what_does_not_fit_names_the_levers() {
             .to_string()
             .contains("more memory")
     );
+}
+
+#[test]
+fn formats_decide_the_size_and_pages_are_whole() {
+    let line = "org/name --blocks all --attn-cache-tokens 65";
+    let weights = |flags: &str| plan(&format!("{line} {flags}")).unwrap().weight_bytes as f64;
+    let none = weights("");
+    for (quant, bytes) in [("int8", 1.0625), ("int4", 0.5625), ("nf4", 0.53125)] {
+        let share = weights(&format!("--quant {quant}")) / none;
+        assert!((share - bytes / 4.0).abs() < 0.01, "{quant}: {share}");
+    }
+    for (kv, bytes) in [("f32", 4), ("bf16", 2)] {
+        let plan = plan(&format!("{line} --kv-dtype {kv}")).unwrap();
+        assert_eq!(plan.cache_bytes, 8 * 128 * 2 * bytes * 128, "{kv}");
+        assert_eq!(plan.engine().kv_budget_bytes, plan.cache_bytes);
+    }
+    assert!(
+        plan(&format!("{line} --kv-dtype int8"))
+            .unwrap()
+            .cache_bytes
+            < 8 * 128 * 2 * 2 * 128
+    );
+    let f32 = plan("org/name --blocks all --dtype f32").unwrap();
+    assert_eq!(f32.kv_dtype, KvDType::F32);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The throughput of this server: given, kept or measured.
 
-use block_model::{CandleSpan, ModelSource};
+use block_model::{CpuSpan, ModelSource};
 use block_program::{Exit, Failure};
 
 use super::{Server, on_blocking_thread};
@@ -17,7 +17,7 @@ impl Server<'_> {
             return Announced::fixed(throughput);
         }
         let hidden = source.config().hidden;
-        let key = throughput::key(source.config(), plan.dtype);
+        let key = throughput::key(source.config(), plan);
         let (blocks, mbps) = (plan.blocks.len(), self.config.network_mbps);
         match throughput::read_kept(&self.config.throughput_file, &key) {
             Some(speed) => Announced::from_speed(speed, blocks, hidden, mbps),
@@ -28,11 +28,11 @@ impl Server<'_> {
     /// The figure to announce: given, kept or measured now. Hands the span back.
     pub(super) async fn measure(
         &self,
-        mut span: CandleSpan,
+        mut span: CpuSpan,
         plan: &Plan,
         hidden: usize,
         key: String,
-    ) -> Result<(CandleSpan, Announced), Failure> {
+    ) -> Result<(CpuSpan, Announced), Failure> {
         let config = self.config;
         let kept = match config.throughput {
             Throughput::Fixed(throughput) => {

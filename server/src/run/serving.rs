@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use block_model::{BlockSpan, CandleSpan, ModelSource, SpanDType};
+use block_model::{BlockSpan, CpuSpan, Level, ModelSource, Quant, SpanDType};
 use block_program::{Exit, Failure, Member, multiaddrs};
 use block_protocol::{Compression, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
@@ -20,9 +20,6 @@ use crate::service::{Service, ServiceConfig};
 use crate::startup::{DeviceLine, LoadLine, NextSteps, OnlineLine};
 use crate::status_board::{Latch, LiveFigures};
 use crate::throughput::{self, Announced};
-
-/// Weights are not quantized in this version.
-const QUANT_TYPE: &str = "none";
 
 impl Server<'_> {
     /// Announces JOINING, loads, serves until stopped. `service` outlives an error, so that
@@ -108,7 +105,9 @@ impl Server<'_> {
             report.end_block = plan.blocks.end;
             report.num_blocks = plan.num_blocks;
             report.dtype = plan.dtype.name().to_owned();
-            report.quant_type = QUANT_TYPE.to_owned();
+            report.quant_type = plan.quant.name().to_owned();
+            report.kv_dtype = plan.kv_dtype.name().to_owned();
+            report.threads = plan.threads;
             report.codecs = Compression::names_for(plan.schema_dtype());
             report.model.clone_from(&self.config.model.name);
             report.dht_prefix.clone_from(&plan.prefix);
@@ -118,7 +117,8 @@ impl Server<'_> {
             dht_prefix: plan.prefix.clone(),
             peer_id,
             dtype: plan.dtype.name().to_owned(),
-            quant_type: QUANT_TYPE.to_owned(),
+            quant_type: plan.quant.name().to_owned(),
+            kv_dtype: plan.kv_dtype.name().to_owned(),
             device: "cpu".to_owned(),
         };
         metrics::record_server(facts, plan.blocks.start, plan.blocks.end);
@@ -128,15 +128,15 @@ impl Server<'_> {
     pub(super) async fn load_and_measure(
         &self,
         Prepared { source, plan }: Prepared,
-    ) -> Result<(CandleSpan, Plan, Announced), Failure> {
-        let key = throughput::key(source.config(), plan.dtype);
+    ) -> Result<(CpuSpan, Plan, Announced), Failure> {
+        let key = throughput::key(source.config(), &plan);
         let hidden = source.config().hidden;
         let span = self.load(source, &plan).await?;
         let (span, announced) = self.measure(span, &plan, hidden, key).await?;
         Ok((span, plan, announced))
     }
 
-    async fn load(&self, source: ModelSource, plan: &Plan) -> Result<CandleSpan, Failure> {
+    async fn load(&self, source: ModelSource, plan: &Plan) -> Result<CpuSpan, Failure> {
         let bar = if self.lines.is_terminal() {
             ProgressBar::new_spinner()
         } else {
@@ -145,8 +145,8 @@ impl Server<'_> {
         bar.set_message(format!("load     {} blocks", plan.blocks.len()));
         bar.enable_steady_tick(SPINNER_PERIOD);
         let started = Instant::now();
-        let (blocks, dtype) = (plan.blocks.clone(), plan.dtype);
-        let loaded = on_blocking_thread(move || model_files::load(&source, blocks, dtype)).await;
+        let (blocks, options) = (plan.blocks.clone(), plan.engine());
+        let loaded = on_blocking_thread(move || model_files::load(&source, blocks, &options)).await;
         bar.finish_and_clear();
         let span = loaded?;
         let seconds = started.elapsed().as_secs_f64();
@@ -154,9 +154,13 @@ impl Server<'_> {
         metrics::record_load(plan.blocks.len(), seconds, self.config.model.is_local);
         self.lines.tell(&DeviceLine {
             device: &held.device,
-            widened_from: held
-                .weights_are_widened()
-                .then(|| held.checkpoint_dtype.name()),
+            kernels: held.kernels.map(Level::name),
+            threads: span.threads(),
+            weights: match held.quant {
+                Quant::None => held.checkpoint_dtype.name(),
+                quant => quant.name(),
+            },
+            kv_dtype: plan.kv_dtype.name(),
             boundary: held.dtype.name(),
         });
         self.lines.tell(&LoadLine {
@@ -171,7 +175,7 @@ impl Server<'_> {
         &self,
         swarm: &Member,
         plan: &Plan,
-        span: CandleSpan,
+        span: CpuSpan,
     ) -> Result<Service, Failure> {
         let limits = &self.config.limits;
         let service_config = ServiceConfig {
@@ -180,7 +184,7 @@ impl Server<'_> {
             compression: self.config.compression,
             version: PETALS_VERSION.to_owned(),
             implementation: IMPLEMENTATION.to_owned(),
-            quant_type: QUANT_TYPE.to_owned(),
+            quant_type: plan.quant.name().to_owned(),
             dht_client_mode: false,
             inference_max_length: plan.inference_max_length,
             max_batch_tokens: plan.max_batch_tokens,
@@ -245,7 +249,7 @@ impl Server<'_> {
                 forward_rps: announced.speed.map(|speed| speed.forward),
                 inference_rps: announced.speed.map(|speed| speed.inference),
                 torch_dtype: Some(plan.dtype.name().to_owned()),
-                quant_type: Some(QUANT_TYPE.to_owned()),
+                quant_type: Some(plan.quant.name().to_owned()),
                 using_relay: Some(false),
                 codecs: Compression::names_for(plan.schema_dtype()),
                 implementation: Some(IMPLEMENTATION.to_owned()),

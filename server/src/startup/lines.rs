@@ -130,30 +130,43 @@ impl StartLine for PlanLine<'_> {
     }
 }
 
-/// Where the arithmetic runs, and what that does to the weights.
+/// Where the arithmetic runs, and in which formats.
 pub(crate) struct DeviceLine<'a> {
     pub(crate) device: &'a str,
-    pub(crate) widened_from: Option<&'a str>,
+    pub(crate) kernels: Option<&'a str>,
+    pub(crate) threads: usize,
+    pub(crate) weights: &'a str,
+    pub(crate) kv_dtype: &'a str,
     pub(crate) boundary: &'a str,
 }
 
 impl StartLine for DeviceLine<'_> {
     fn pretty(&self) -> String {
         let Self {
-            device, boundary, ..
+            device,
+            threads,
+            weights,
+            kv_dtype,
+            boundary,
+            ..
         } = self;
-        match self.widened_from {
-            Some(from) => format!(
-                "device   {device}   {from} weights are widened to float32 once; hidden states between blocks stay {boundary}"
-            ),
-            None => format!("device   {device}   hidden states between blocks are {boundary}"),
-        }
+        let kernels = self
+            .kernels
+            .map_or_else(String::new, |kernels| format!(", {kernels} kernels"));
+        let plural = if *threads == 1 { "" } else { "s" };
+        format!(
+            "device   {device}{kernels}, {threads} thread{plural}   weights {weights}, KV cache {kv_dtype}, \
+             hidden states between blocks {boundary}"
+        )
     }
 
     fn log(&self) {
         info!(
             device = self.device,
-            widened_from = self.widened_from,
+            kernels = self.kernels,
+            threads = self.threads,
+            weights = self.weights,
+            kv_dtype = self.kv_dtype,
             hidden_states = self.boundary,
             "device chosen"
         );
@@ -290,15 +303,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_say_what_happens_to_the_weights() {
+    fn the_device_line_says_what_is_held_in_which_format() {
         let line = DeviceLine {
             device: "cpu",
-            widened_from: Some("bfloat16"),
+            kernels: Some("avx512"),
+            threads: 2,
+            weights: "nf4",
+            kv_dtype: "bf16",
             boundary: "bfloat16",
         };
         assert_eq!(
             line.pretty(),
-            "device   cpu   bfloat16 weights are widened to float32 once; hidden states between blocks stay bfloat16"
+            "device   cpu, avx512 kernels, 2 threads   weights nf4, KV cache bf16, hidden states between blocks bfloat16"
         );
     }
 

@@ -1,0 +1,92 @@
+//! What a span will take, known before it is loaded.
+
+use super::load::kv_format;
+use super::options::CpuOptions;
+use crate::config::ModelConfig;
+use crate::dtype::SpanDType;
+use crate::kernels::attention::{PAGE_TOKENS, PageLayout};
+use crate::kernels::format::{INPUT_PADDING, PANEL};
+
+/// Memory of a span with certain options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuMemory {
+    /// Weights of one block, packed, bytes.
+    pub block_bytes: u64,
+    /// Keys and values of one token in one block, bytes per batch row; pages rounded up.
+    pub kv_bytes_per_token: usize,
+    /// Tokens of a page of keys and values.
+    pub kv_page_tokens: usize,
+}
+
+impl CpuOptions {
+    /// What a span of this model will take. A configuration that does not say the type of its weights is read as f32, so
+    /// the weights may then turn out smaller.
+    pub fn memory(&self, config: &ModelConfig) -> CpuMemory {
+        let layout = PageLayout {
+            format: kv_format(self.kv_dtype()),
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+        };
+        CpuMemory {
+            block_bytes: self.block_bytes(config),
+            kv_bytes_per_token: layout.bytes().div_ceil(PAGE_TOKENS),
+            kv_page_tokens: PAGE_TOKENS,
+        }
+    }
+
+    fn block_bytes(&self, config: &ModelConfig) -> u64 {
+        let format = self.format(config.dtype.unwrap_or(SpanDType::F32));
+        let (hidden, ffn) = (config.hidden, config.ffn);
+        let query_width = config.heads * config.head_dim;
+        let key_width = config.kv_heads * config.head_dim;
+        let projections = [
+            (query_width + 2 * key_width, hidden, config.attention_bias),
+            (hidden, query_width, config.attention_bias),
+            (2 * ffn.next_multiple_of(PANEL), hidden, config.mlp_bias),
+            (hidden, ffn, config.mlp_bias),
+        ];
+        let bytes = projections.map(|(outputs, inputs, has_bias)| {
+            let panels = outputs.div_ceil(PANEL);
+            let bias = if has_bias { panels * PANEL * 4 } else { 0 };
+            panels * format.panel_bytes(inputs.next_multiple_of(INPUT_PADDING)) + bias
+        });
+        let norms = 2 * hidden * 4;
+        (bytes.iter().sum::<usize>() + norms) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::contract::BlockSpan;
+    use crate::cpu::CpuSpan;
+    use crate::quant::{KvDType, Quant};
+    use crate::source::ModelSource;
+
+    #[test]
+    fn a_loaded_span_takes_what_was_said() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+        let source = ModelSource::directory(fixture).unwrap();
+        for quant in Quant::ALL {
+            for kv_dtype in KvDType::ALL {
+                let options = CpuOptions {
+                    quant,
+                    kv_dtype: Some(kv_dtype),
+                    ..CpuOptions::new(SpanDType::BF16)
+                };
+                let memory = options.memory(source.config());
+                let span = CpuSpan::load(&source, 1..3, &options).unwrap();
+                let held = span.description();
+                let kv = (memory.kv_bytes_per_token, memory.kv_page_tokens);
+                assert_eq!(held.weight_bytes, 2 * memory.block_bytes, "{quant}");
+                assert_eq!(
+                    (held.kv_bytes_per_token_per_block, held.kv_page_tokens),
+                    kv,
+                    "{kv_dtype}"
+                );
+            }
+        }
+    }
+}
