@@ -1,20 +1,41 @@
 //! What a client keeps at home: embeddings before the first block, norm and head after the last.
 
-use std::fmt::Display;
-
-use candle_core::{DType, Device, Tensor};
 use thiserror::Error;
 
-use crate::candle::{RmsNorm, WeightReader};
+use crate::dtype::SpanDType;
 use crate::error::LoadError;
-use crate::source::{Checkpoint, ModelSource};
+use crate::kernels::activations::Activations;
+use crate::kernels::disjoint::Disjoint;
+use crate::kernels::format::Format;
+use crate::kernels::level::Level;
+use crate::kernels::norm::rms_norm;
+use crate::kernels::packed::{Packed, Place};
+use crate::kernels::pool::Pool;
+use crate::kernels::product::product;
+use crate::kernels::sinks::Store;
+use crate::source::{Checkpoint, ModelSource, TensorRows};
 
-/// Embeddings, final norm and head of a model, in single precision on the CPU.
+/// Embeddings, final norm and head of a model on the processor: the weights in the checkpoint's own type, all
+/// arithmetic in single precision.
 #[derive(Debug)]
 pub struct ClientHead {
-    embeddings: Tensor, // [vocab, hidden]
-    norm: RmsNorm,
-    head: Tensor, // [vocab, hidden]; the embeddings themselves if the model ties them
+    level: Level,
+    pool: Pool,
+    embeddings: Embeddings,
+    hidden: usize,
+    vocab: usize,
+    norm: Vec<f32>, // [hidden]
+    norm_eps: f32,
+    head: Packed, // [vocab, hidden]
+}
+
+/// Where the embedding of a token is found.
+#[derive(Debug)]
+enum Embeddings {
+    /// In the head, which the model ties to them.
+    Tied,
+    /// In the checkpoint's file, of which only the rows in use take memory.
+    Mapped(TensorRows),
 }
 
 /// Why a token or a hidden state could not be taken.
@@ -52,34 +73,47 @@ impl ClientHead {
         if !config.tied_head {
             names.push(HEAD.to_owned());
         }
+        let level = Level::choose().map_err(LoadError::Kernels)?.level;
+        let pool = Pool::new(num_cpus::get_physical()).map_err(LoadError::place)?;
         let checkpoint = Checkpoint::open(source, &names)?;
-        let reader = WeightReader {
-            checkpoint: &checkpoint,
-            dtype: DType::F32,
-            device: &Device::Cpu,
-        };
         let matrix = [config.vocab, config.hidden];
-        let embeddings = reader.tensor(EMBEDDINGS, &matrix)?;
-        let head = if config.tied_head {
-            embeddings.clone()
-        } else {
-            reader.tensor(HEAD, &matrix)?
+        let embeddings = checkpoint.rows(EMBEDDINGS, matrix)?;
+        let name = if config.tied_head { EMBEDDINGS } else { HEAD };
+        let rows = checkpoint.rows(name, matrix)?;
+        let format = match checkpoint.dtype(name)? {
+            SpanDType::F32 => Format::F32,
+            SpanDType::F16 => Format::F16,
+            SpanDType::BF16 => Format::Bf16Exact,
         };
+        let mut head =
+            Packed::zeros(format, config.vocab, config.hidden).map_err(LoadError::place)?;
+        head.fill(&pool, Place::From(0), config.vocab, &|row, values| {
+            rows.read(row, values)
+        });
         Ok(Self {
-            embeddings,
-            norm: RmsNorm::new(reader.tensor(NORM, &[config.hidden])?, config.norm_eps),
+            level,
+            pool,
+            embeddings: if config.tied_head {
+                Embeddings::Tied
+            } else {
+                Embeddings::Mapped(embeddings)
+            },
+            hidden: config.hidden,
+            vocab: config.vocab,
+            norm: checkpoint.read(NORM, &[config.hidden])?,
+            norm_eps: config.norm_eps as f32,
             head,
         })
     }
 
     /// Width of the residual stream.
     pub fn hidden(&self) -> usize {
-        self.embeddings.dims()[1]
+        self.hidden
     }
 
     /// Number of token ids.
     pub fn vocab(&self) -> usize {
-        self.embeddings.dims()[0]
+        self.vocab
     }
 
     /// The first block's input for tokens: `[ids, hidden]`, row-major.
@@ -87,13 +121,18 @@ impl ClientHead {
     /// # Errors
     /// [`HeadError::UnknownToken`].
     pub fn embed(&self, ids: &[u32]) -> Result<Vec<f32>, HeadError> {
-        let vocab = self.vocab();
+        let vocab = self.vocab;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
             return Err(HeadError::UnknownToken { id: *id, vocab });
         }
-        let ids = Tensor::new(ids, &Device::Cpu).map_err(compute_error)?;
-        let rows = self.embeddings.index_select(&ids, 0);
-        values(rows)
+        let mut values = vec![0.0; ids.len() * self.hidden];
+        for (id, values) in ids.iter().zip(values.chunks_exact_mut(self.hidden)) {
+            match &self.embeddings {
+                Embeddings::Tied => self.head.row(*id as usize, values),
+                Embeddings::Mapped(rows) => rows.read(*id as usize, values),
+            }
+        }
+        Ok(values)
     }
 
     /// Scores of every token id after each hidden state.
@@ -104,31 +143,31 @@ impl ClientHead {
     /// # Errors
     /// [`HeadError::Shape`].
     pub fn logits(&self, hidden_states: &[f32]) -> Result<Vec<f32>, HeadError> {
-        let hidden = self.hidden();
+        let (hidden, vocab) = (self.hidden, self.vocab);
         if !hidden_states.len().is_multiple_of(hidden) {
             return Err(HeadError::Shape {
                 values: hidden_states.len(),
                 hidden,
             });
         }
-        if hidden_states.is_empty() {
-            return Ok(Vec::new());
-        }
-        let shape = (hidden_states.len() / hidden, hidden);
-        let logits = Tensor::from_slice(hidden_states, shape, &Device::Cpu)
-            .and_then(|states| self.norm.forward(&states)?.matmul(&self.head.t()?));
-        values(logits)
+        let rows = hidden_states.len() / hidden;
+        let mut activations = Activations::new(self.level);
+        let size = [rows, self.head.padded_inputs()];
+        activations.fill(&self.pool, self.head.format(), size, &|row, values| {
+            let (normed, rest) = values.split_at_mut(hidden);
+            let states = &hidden_states[row * hidden..(row + 1) * hidden];
+            rms_norm(self.level, states, &self.norm, self.norm_eps, normed);
+            rest.fill(0.0);
+        });
+        let mut logits = vec![0.0; rows * vocab];
+        let sink = Store {
+            out: Disjoint::new(&mut logits),
+            width: vocab,
+            bias: &[],
+        };
+        product(self.level, &self.pool, &self.head, &activations, &sink);
+        Ok(logits)
     }
-}
-
-fn values(tensor: candle_core::Result<Tensor>) -> Result<Vec<f32>, HeadError> {
-    tensor
-        .and_then(|tensor| tensor.flatten_all()?.to_vec1())
-        .map_err(compute_error)
-}
-
-fn compute_error(error: impl Display) -> HeadError {
-    HeadError::Compute(error.to_string())
 }
 
 const EMBEDDINGS: &str = "model.embed_tokens.weight";

@@ -23,8 +23,5 @@ mod weights;
 
 pub use span::CandleSpan;
 
-pub(crate) use norm::RmsNorm;
-pub(crate) use weights::WeightReader;
-
 #[cfg(test)]
 mod tests;

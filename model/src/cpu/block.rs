@@ -3,21 +3,19 @@
 use super::batch::{Active, ActivePages, Sequence};
 use super::cache::Caches;
 use super::rotary::RotaryTable;
-use super::sinks::{Add, Gate, Store};
 use super::weights::{BlockWeights, Projection};
 use crate::dtype::SpanDType;
 use crate::kernels::activations::Activations;
 use crate::kernels::attention::{
     AttentionCall, AttentionScratch, AttentionShape, StridedRows, attend,
 };
-use crate::kernels::disjoint::Disjoint;
+use crate::kernels::disjoint::{Disjoint, for_each_row};
+use crate::kernels::format::PANEL;
 use crate::kernels::level::Level;
 use crate::kernels::norm::rms_norm;
 use crate::kernels::pool::Pool;
 use crate::kernels::product::product;
-
-/// Rows below which turning queries and keys is not worth a second thread.
-const MIN_ROWS_FOR_THREADS: usize = 16;
+use crate::kernels::sinks::{Add, Gate, Store};
 
 /// What all blocks of a span share.
 #[derive(Debug)]
@@ -78,11 +76,7 @@ impl Machine {
         self.attention(number, block, sequences, caches, work);
         let rows = work.active.stream_rows.len();
         self.normed(&block.mlp_norm, &block.gate_up, work);
-        let width = block
-            .down
-            .weights
-            .inputs()
-            .next_multiple_of(crate::kernels::format::PANEL);
+        let width = block.down.weights.inputs().next_multiple_of(PANEL);
         resize(&mut work.gated, rows * width);
         let gate = Gate {
             level: self.level,
@@ -202,26 +196,10 @@ impl Machine {
         let width = self.qkv_width();
         let turned = (self.heads + self.kv_heads) * self.head_dim;
         let positions = &work.active.positions;
-        if positions.len() < MIN_ROWS_FOR_THREADS {
-            for (row, position) in work.qkv.chunks_exact_mut(width).zip(positions) {
-                self.rotary.turn(*position, &mut row[..turned]);
-            }
-            return;
-        }
-        let qkv = Disjoint::new(&mut work.qkv);
-        self.pool.run(
-            positions.len().div_ceil(MIN_ROWS_FOR_THREADS),
-            &|task, _| {
-                let rows = task * MIN_ROWS_FOR_THREADS
-                    ..positions.len().min((task + 1) * MIN_ROWS_FOR_THREADS);
-                for row in rows {
-                    // SAFETY: each row belongs to one task.
-                    #[allow(unsafe_code, reason = "rows are turned in parallel")]
-                    let heads = unsafe { qkv.range(row * width..row * width + turned) };
-                    self.rotary.turn(positions[row], heads);
-                }
-            },
-        );
+        let turn = |row: usize, values: &mut [f32]| {
+            self.rotary.turn(positions[row], &mut values[..turned]);
+        };
+        for_each_row(&self.pool, &mut work.qkv, width, &turn);
     }
 
     /// Multiplies an operand and adds the result to the residual stream.

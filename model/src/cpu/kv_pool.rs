@@ -96,6 +96,7 @@ impl KvPool {
     }
 
     /// Pages that can still be handed out.
+    #[cfg(test)]
     pub(crate) fn free_pages(&self) -> usize {
         let state = self.shared.lock();
         self.shared.total - state.mapped + state.free.len()

@@ -38,6 +38,7 @@ impl KvTable {
     }
 
     /// Pages held, shared ones included.
+    #[cfg(test)]
     pub(crate) fn page_count(&self) -> usize {
         self.pages.len()
     }

@@ -16,7 +16,6 @@ use crate::error::LoadError;
 use crate::families::{llama, tensor_names};
 use crate::kernels::attention::{AttentionShape, KvFormat, PAGE_TOKENS, PageLayout};
 use crate::kernels::format::{Format, PANEL};
-use crate::kernels::level::Level;
 use crate::kernels::packed::{Packed, Place};
 use crate::kernels::pool::Pool;
 use crate::quant::KvDType;
@@ -92,7 +91,7 @@ impl CpuSpan {
             norm_eps: config.norm_eps as f32,
             attention: AttentionShape {
                 heads: config.heads,
-                layout: layout.clone(),
+                layout,
                 scale: (config.head_dim as f32).powf(-0.5),
                 window: None,
                 soft_cap: None,

@@ -3,7 +3,7 @@
 //! In the order of one step:
 //! - `span`: the span contract; `cache`: what a session holds of it
 //! - `batch`: the tokens of all rows as one matrix, and which of them a block works on
-//! - `block`: one block; `sinks`: what becomes of a product; `rotary`: positions
+//! - `block`: one block; `rotary`: positions
 //! - `kv_table`, `kv_pool`: pages of keys and values
 //! - `load`, `weights`, `options`: from a checkpoint to packed weights
 
@@ -17,7 +17,6 @@ mod kv_tests;
 mod load;
 mod options;
 mod rotary;
-mod sinks;
 mod span;
 mod weights;
 

@@ -7,7 +7,6 @@ use super::block::{Machine, Workspace};
 use super::cache::{Cache, Caches};
 use super::kv_pool::{KvPool, KvPoolError};
 use super::rotary::RotaryTable;
-use super::sinks::round_to;
 use super::weights::BlockWeights;
 use crate::checks::{
     CacheLimits, check_blocks, check_hidden_states, check_prompts, check_row, check_some_batch,
@@ -18,6 +17,7 @@ use crate::contract::{
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::level::Level;
 use crate::kernels::pool::Pool;
+use crate::kernels::sinks::round_to;
 
 /// A span computed by kernels of its own; see [`CpuSpan::load`].
 ///
@@ -64,7 +64,7 @@ impl CpuSpan {
             pool: parts.pool,
         };
         Self {
-            pass_pool: KvPool::new(parts.kv_pool.layout().clone(), usize::MAX),
+            pass_pool: KvPool::new(*parts.kv_pool.layout(), usize::MAX),
             kv_pool: parts.kv_pool,
             weights: parts.weights,
             caches: Caches::default(),

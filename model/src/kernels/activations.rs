@@ -137,7 +137,17 @@ impl Activations {
                     Format::Bf16 | Format::Nf4 => pairs(level, values, place, words),
                     Format::Int8 | Format::Int4 => {
                         let offset = weight_offset(format);
-                        quads(level, values, place, offset, words, scales, starts);
+                        quads(
+                            level,
+                            values,
+                            place,
+                            offset,
+                            Quads {
+                                words,
+                                scales,
+                                starts,
+                            },
+                        );
                     }
                 }
             }
@@ -219,15 +229,25 @@ fn pairs_body<const FMA: bool>(values: &[f32], [row, rows]: [usize; 2], words: &
     }
 }
 
+/// Where quantized activations of a tile go.
+struct Quads<'a> {
+    words: &'a mut [u32],
+    scales: &'a mut [f32],
+    starts: &'a mut [i32],
+}
+
 #[inline(always)]
 fn quads_body<const FMA: bool>(
     values: &[f32],
     [row, rows]: [usize; 2],
     offset: i32,
-    words: &mut [u32],
-    scales: &mut [f32],
-    starts: &mut [i32],
+    out: Quads<'_>,
 ) {
+    let Quads {
+        words,
+        scales,
+        starts,
+    } = out;
     let mut integers = [0i8; INT_BLOCK];
     let blocks = values.as_chunks::<INT_BLOCK>().0.iter().enumerate();
     for (block, values) in blocks {
@@ -252,8 +272,6 @@ leveled! {
         values: &[f32],
         place: [usize; 2],
         offset: i32,
-        words: &mut [u32],
-        scales: &mut [f32],
-        starts: &mut [i32],
+        out: Quads<'_>,
     ) = quads_body
 }

@@ -112,6 +112,7 @@ impl Packed {
         self.format
     }
 
+    #[cfg(test)]
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }
@@ -169,77 +170,46 @@ fn pack_column(format: Format, values: &[f32], column: usize, panel: &mut [u8]) 
             }
         }
         Format::Bf16 | Format::Bf16Exact => {
-            for (group, pair) in panel
-                .chunks_exact_mut(PANEL * 4)
-                .zip(values.as_chunks::<2>().0)
-            {
+            let pairs = values.as_chunks::<2>().0;
+            for (group, pair) in panel.chunks_exact_mut(PANEL * 4).zip(pairs) {
                 let [low, high] = pair.map(|value| bf16::from_f32(value).to_le_bytes());
-                group[column * 4..column * 4 + 4]
-                    .copy_from_slice(&[low[0], low[1], high[0], high[1]]);
+                let word = [low[0], low[1], high[0], high[1]];
+                group[column * 4..column * 4 + 4].copy_from_slice(&word);
             }
         }
         Format::Int8 => {
-            let group_bytes = SCALE_BYTES + INT_BLOCK * PANEL;
-            let mut integers = [0; INT_BLOCK];
-            for (group, block) in panel
-                .chunks_exact_mut(group_bytes)
-                .zip(values.chunks_exact(INT_BLOCK))
-            {
-                let scale = int8_block(block, &mut integers);
-                let (scales, weights) = group.split_at_mut(SCALE_BYTES);
-                scales[column * 2..column * 2 + 2].copy_from_slice(&scale.to_le_bytes());
-                for (line, quad) in weights
-                    .chunks_exact_mut(PANEL * 4)
-                    .zip(integers.as_chunks::<4>().0)
-                {
-                    line[column * 4..column * 4 + 4].copy_from_slice(quad);
-                }
-            }
+            pack_blocks::<INT_BLOCK, 4>(values, column, panel, int8_block, |quad| *quad)
         }
-        Format::Int4 => {
-            let group_bytes = SCALE_BYTES + INT_BLOCK * PANEL / 2;
-            let mut integers = [0; INT_BLOCK];
-            for (group, block) in panel
-                .chunks_exact_mut(group_bytes)
-                .zip(values.chunks_exact(INT_BLOCK))
-            {
-                let scale = int4_block(block, &mut integers);
-                let (scales, weights) = group.split_at_mut(SCALE_BYTES);
-                scales[column * 2..column * 2 + 2].copy_from_slice(&scale.to_le_bytes());
-                for (line, eight) in weights
-                    .chunks_exact_mut(PANEL * 4)
-                    .zip(integers.as_chunks::<8>().0)
-                {
-                    for place in 0..4 {
-                        line[column * 4 + place] = eight[place] | eight[place + 4] << 4;
-                    }
-                }
-            }
-        }
-        Format::Nf4 => {
-            let group_bytes = SCALE_BYTES + NF4_BLOCK * PANEL / 2;
-            let mut indices = [0; NF4_BLOCK];
-            for (group, block) in panel
-                .chunks_exact_mut(group_bytes)
-                .zip(values.chunks_exact(NF4_BLOCK))
-            {
-                let scale = nf4_block(block, &mut indices);
-                let (scales, weights) = group.split_at_mut(SCALE_BYTES);
-                scales[column * 2..column * 2 + 2].copy_from_slice(&scale.to_le_bytes());
-                for (line, eight) in weights
-                    .chunks_exact_mut(PANEL * 4)
-                    .zip(indices.as_chunks::<8>().0)
-                {
-                    // Two 16-bit words; nibble `h` of both is the pair of inputs 2h and 2h + 1.
-                    let word = |odd: usize| {
-                        (0..4).fold(0u16, |word, half| {
-                            word | u16::from(eight[2 * half + odd]) << (4 * half)
-                        })
-                    };
-                    line[column * 4..column * 4 + 2].copy_from_slice(&word(0).to_le_bytes());
-                    line[column * 4 + 2..column * 4 + 4].copy_from_slice(&word(1).to_le_bytes());
-                }
-            }
+        Format::Int4 => pack_blocks::<INT_BLOCK, 8>(values, column, panel, int4_block, |eight| {
+            std::array::from_fn(|place| eight[place] | eight[place + 4] << 4)
+        }),
+        Format::Nf4 => pack_blocks::<NF4_BLOCK, 8>(values, column, panel, nf4_block, |eight| {
+            // Two 16-bit words; nibble `h` of both is the pair of inputs 2h and 2h + 1.
+            let byte =
+                |pair: usize, odd: usize| eight[2 * pair + odd] | eight[2 * pair + 2 + odd] << 4;
+            [byte(0, 0), byte(2, 0), byte(0, 1), byte(2, 1)]
+        }),
+    }
+}
+
+/// Quantizes an output's weights block by block: a scale, then a word for each `WORD` weights.
+fn pack_blocks<const BLOCK: usize, const WORD: usize>(
+    values: &[f32],
+    column: usize,
+    panel: &mut [u8],
+    quantize: fn(&[f32], &mut [u8]) -> f16,
+    word: impl Fn(&[u8; WORD]) -> [u8; 4],
+) {
+    let group_bytes = SCALE_BYTES + BLOCK / WORD * PANEL * 4;
+    let mut integers = [0; BLOCK];
+    let blocks = values.as_chunks::<BLOCK>().0;
+    for (group, block) in panel.chunks_exact_mut(group_bytes).zip(blocks) {
+        let scale = quantize(block, &mut integers);
+        let (scales, lines) = group.split_at_mut(SCALE_BYTES);
+        scales[column * 2..column * 2 + 2].copy_from_slice(&scale.to_le_bytes());
+        let words = integers.as_chunks::<WORD>().0;
+        for (line, integers) in lines.chunks_exact_mut(PANEL * 4).zip(words) {
+            line[column * 4..column * 4 + 4].copy_from_slice(&word(integers));
         }
     }
 }

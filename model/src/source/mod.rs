@@ -19,3 +19,4 @@ mod small_file;
 pub(crate) use checkpoint::Checkpoint;
 pub use hub_options::HubOptions;
 pub use model_source::ModelSource;
+pub(crate) use shard::TensorRows;

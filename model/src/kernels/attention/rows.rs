@@ -13,6 +13,7 @@ pub(crate) struct StridedRows<'a> {
 
 impl<'a> StridedRows<'a> {
     /// A matrix of rows of `width` without gaps.
+    #[cfg(test)]
     pub(crate) fn dense(values: &'a [f32], width: usize) -> Self {
         Self {
             values,

@@ -2,15 +2,15 @@
 
 use half::{bf16, f16};
 
+use super::disjoint::Disjoint;
+use super::format::PANEL;
+use super::level::Level;
+use super::product::{Sink, Sums};
+use super::silu;
 use crate::dtype::SpanDType;
-use crate::kernels::disjoint::Disjoint;
-use crate::kernels::format::PANEL;
-use crate::kernels::level::Level;
-use crate::kernels::product::{Sink, Sums};
-use crate::kernels::silu;
 
 /// Rounds values to what a residual stream of `dtype` can hold.
-pub(super) fn round_to(dtype: SpanDType, values: &mut [f32]) {
+pub(crate) fn round_to(dtype: SpanDType, values: &mut [f32]) {
     match dtype {
         SpanDType::F32 => {}
         SpanDType::BF16 => values
@@ -33,10 +33,10 @@ fn panel_bias(bias: &[f32], panel: usize) -> &[f32] {
 
 /// Writes into a matrix `[rows, width]`.
 #[derive(Debug)]
-pub(super) struct Store<'a> {
-    pub(super) out: Disjoint<'a, f32>,
-    pub(super) width: usize,
-    pub(super) bias: &'a [f32],
+pub(crate) struct Store<'a> {
+    pub(crate) out: Disjoint<'a, f32>,
+    pub(crate) width: usize,
+    pub(crate) bias: &'a [f32],
 }
 
 #[allow(unsafe_code, reason = "threads write their own outputs of a row")]
@@ -59,12 +59,12 @@ impl Sink for Store<'_> {
 
 /// Writes `silu(gate) * up` into a matrix `[rows, width]`.
 #[derive(Debug)]
-pub(super) struct Gate<'a> {
-    pub(super) level: Level,
-    pub(super) out: Disjoint<'a, f32>,
+pub(crate) struct Gate<'a> {
+    pub(crate) level: Level,
+    pub(crate) out: Disjoint<'a, f32>,
     /// A whole number of panels.
-    pub(super) width: usize,
-    pub(super) bias: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) bias: &'a [f32],
 }
 
 #[allow(unsafe_code, reason = "threads write their own outputs of a row")]
@@ -93,14 +93,14 @@ impl Sink for Gate<'_> {
 
 /// Adds to the residual stream `[tokens, width]`.
 #[derive(Debug)]
-pub(super) struct Add<'a> {
-    pub(super) stream: Disjoint<'a, f32>,
-    pub(super) width: usize,
-    pub(super) bias: &'a [f32],
+pub(crate) struct Add<'a> {
+    pub(crate) stream: Disjoint<'a, f32>,
+    pub(crate) width: usize,
+    pub(crate) bias: &'a [f32],
     /// Row in the stream of each row of the product; no two alike.
-    pub(super) stream_rows: &'a [usize],
+    pub(crate) stream_rows: &'a [usize],
     /// Whether the stream is rounded afterwards, as at the end of a block.
-    pub(super) rounding: Option<SpanDType>,
+    pub(crate) rounding: Option<SpanDType>,
 }
 
 #[allow(unsafe_code, reason = "threads write their own outputs of a row")]
