@@ -28,6 +28,9 @@ pub struct Opening {
     pub alloc_timeout: Duration,
     /// Codec of the answers; `None` takes the server's. Servers of the reference ignore it.
     pub output_compression: Option<Compression>,
+    /// Let the server admit the session on less cache than `max_length` takes. It may then end with a refusal when other
+    /// sessions need the room, and must be filled again elsewhere. Servers of the reference ignore it.
+    pub cache_grows: bool,
     /// How long one answer may take.
     pub step_timeout: Duration,
 }
@@ -43,6 +46,7 @@ impl Opening {
             session_id: Some(Uuid::new_v4().to_string()),
             alloc_timeout: Duration::ZERO,
             output_compression: None,
+            cache_grows: false,
             step_timeout: Duration::from_secs(180),
         }
     }
@@ -258,6 +262,7 @@ impl HopSender {
                 active_adapter: None,
                 alloc_timeout: self.opening.alloc_timeout,
                 output_compression: self.opening.output_compression.map(|codec| vec![codec]),
+                cache_grows: self.opening.cache_grows,
                 step: metadata,
             }
             .encode()

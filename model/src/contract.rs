@@ -113,6 +113,21 @@ pub trait BlockSpan: Send {
     /// block. A row that fails does not disturb the others.
     fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>>;
 
+    /// As [`BlockSpan::step`], with memory for the answers: each of `outputs`, one for each row, comes in as `Ok` and
+    /// goes out as `Ok` with the row's output appended, or as the row's error.
+    ///
+    /// A span that keeps its own working memory writes it so that a step takes none; the default copies.
+    fn step_into(&mut self, rows: &[Row<'_>], outputs: &mut [Result<Vec<f32>, SpanError>]) {
+        for (output, answer) in outputs.iter_mut().zip(self.step(rows)) {
+            match (output.as_mut(), answer) {
+                // Nothing to append to: the answer itself will do.
+                (Ok(values), Ok(answer)) if values.is_empty() => *values = answer,
+                (Ok(values), Ok(answer)) => values.extend_from_slice(&answer),
+                (_, answer) => *output = answer,
+            }
+        }
+    }
+
     /// Runs whole sequences through the blocks; the answer is `[batch, seq, hidden]`.
     ///
     /// # Errors

@@ -55,6 +55,10 @@ fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
             (Exit::NoPermission, hint("let this user read the file"))
         }
         LoadError::Io { .. } => (Exit::NoInput, None),
+        LoadError::Kernels(_) => (
+            Exit::Usage,
+            hint("leave BLOCK_SERVER_KERNELS out; block-server devices shows what runs here"),
+        ),
         LoadError::Device { .. } | LoadError::Place(_) => (Exit::Unavailable, None),
     }
 }

@@ -9,13 +9,14 @@
 //! | `active_adapter`      | forward, first step  | text or nil; "" = none                         | none       |
 //! | `alloc_timeout`       | first step           | number: seconds to wait for cache memory       | 0          |
 //! | `output_compression`  | forward, first step  | tuple of codec numbers, one per output         | the schema |
+//! | `cache_grows`         | first step           | bool: less than `max_length` will do at first  | false      |
 //! | `start_from_position` | step                 | int: cut the cache back to this many tokens    | keep all   |
 //! | `args_structure`      | all                  | see [`crate::args`]                            | positional |
 //! | `next_servers`        | step                 | list of (peer id, session id, start, end)      | none       |
 //! | `pushed`              | step, by `rpc_push`  | bool                                           | false      |
 //!
 //! Unknown keys are ignored, nil counts as absent, a wrong type is an error. That
-//! `output_compression` is honoured on an inference session is our extension.
+//! `output_compression` is honoured on an inference session is our extension, and so is `cache_grows`.
 //! Keys are written in the order of Petals' own client, so that equal metadata are equal bytes.
 //! Source: Petals main, `server/handler.py`, `client/inference_session.py`.
 
@@ -60,6 +61,8 @@ pub struct OpenMetadata {
     pub alloc_timeout: Duration,
     /// Codec of each output in all steps, instead of the schema's.
     pub output_compression: Option<Vec<Compression>>,
+    /// Whether the session may be admitted on less than `max_length`, and end later for want of more.
+    pub cache_grows: bool,
     /// What every step has.
     pub step: StepMetadata,
 }
@@ -147,6 +150,9 @@ impl OpenMetadata {
                 .optional("alloc_timeout", seconds)?
                 .unwrap_or_default(),
             output_compression: fields.optional("output_compression", codecs)?,
+            cache_grows: fields
+                .optional("cache_grows", msgpack::flag)?
+                .unwrap_or(false),
             step: StepMetadata::from_fields(fields)?,
         })
     }
@@ -169,6 +175,9 @@ impl OpenMetadata {
             "output_compression",
             self.output_compression.as_deref().map(codecs_value),
         );
+        if self.cache_grows {
+            map.put("cache_grows", true);
+        }
         self.step.put_args(&mut map);
         self.step.put_position(&mut map);
         self.step.put_route(&mut map);

@@ -1,19 +1,35 @@
 //! Who may have how many bytes of the KV cache: a byte budget with waiters served first come, first served. Pure.
 //!
-//! Invariants: granted bytes never exceed the total; while anybody waits, nobody who came later is granted, so a
-//! large session cannot be starved by small ones.
+//! Two kinds of claim:
+//! - *fixed*: all that the session may ever need, reserved before it begins. It is never taken away.
+//! - *growing*: what the session needs now; it asks for more as it goes on. If there is no more, the youngest growing
+//!   claim ends, and the next youngest, until there is enough or the asking one has ended itself. Nobody waits for bytes
+//!   while holding bytes.
+//!
+//! Invariants: granted bytes never exceed the total; fixed claims end only by their holder; a growing claim ends for
+//! another only while no younger one lives; while anybody waits, nobody who came later is granted a first share, so a
+//! large session cannot be starved by small ones. Growth goes before the line: who waits there holds nothing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-/// Names a waiter.
+/// Names a claim, from its request to its end. Later requests have larger tickets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
+
+/// What kind of claim is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// All bytes at once.
+    Fixed,
+    /// Some bytes now and more later.
+    Growing,
+}
 
 /// The answer to a request for bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// The bytes are the caller's, to be given back with [`Budget::release`].
-    Granted,
+    Granted(Ticket),
     /// The caller stands in line.
     Waiting(Ticket),
     /// Not now, and the caller does not want to wait (or the line is full).
@@ -22,12 +38,24 @@ pub enum Admission {
     TooLarge,
 }
 
+/// What came of a request for growth.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Growth {
+    /// Whether the claim has the bytes now; otherwise it has ended.
+    pub is_granted: bool,
+    /// Claims that have ended for it, youngest first; the asking one is the last of them if it was not granted.
+    pub ended: Vec<Ticket>,
+    /// Waiters that are granted now, in order.
+    pub let_in: Vec<Ticket>,
+}
+
 /// The byte budget of one server's KV cache.
 #[derive(Debug)]
 pub struct Budget {
     total_bytes: u64,
     used_bytes: u64,
-    waiting: VecDeque<(Ticket, u64)>,
+    held: BTreeMap<Ticket, (Claim, u64)>,
+    waiting: VecDeque<(Ticket, Claim, u64)>,
     max_waiting: usize,
     next_ticket: u64,
 }
@@ -39,6 +67,7 @@ impl Budget {
         Self {
             total_bytes,
             used_bytes: 0,
+            held: BTreeMap::new(),
             waiting: VecDeque::new(),
             max_waiting,
             next_ticket: 0,
@@ -46,46 +75,98 @@ impl Budget {
     }
 
     /// Asks for `bytes`; `may_wait` says whether the caller would stand in line.
-    pub fn request(&mut self, bytes: u64, may_wait: bool) -> Admission {
+    pub fn request(&mut self, claim: Claim, bytes: u64, may_wait: bool) -> Admission {
         if bytes > self.total_bytes {
             return Admission::TooLarge;
         }
+        let ticket = Ticket(self.next_ticket);
         if self.waiting.is_empty() && bytes <= self.free_bytes() {
-            self.used_bytes += bytes;
-            return Admission::Granted;
+            self.next_ticket += 1;
+            self.hold(ticket, claim, bytes);
+            return Admission::Granted(ticket);
         }
         if !may_wait || self.waiting.len() >= self.max_waiting {
             return Admission::Full;
         }
-        let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting.push_back((ticket, bytes));
+        self.waiting.push_back((ticket, claim, bytes));
         Admission::Waiting(ticket)
     }
 
-    /// Takes `bytes` back and returns the waiters that are granted now, in order, with their bytes.
-    pub fn release(&mut self, bytes: u64) -> Vec<(Ticket, u64)> {
-        self.used_bytes = self.used_bytes.saturating_sub(bytes);
-        self.grant_waiters()
+    /// Makes the growing claim `ticket` one of `bytes` in all, if it has fewer. One that has ended is not granted.
+    pub fn grow(&mut self, ticket: Ticket, bytes: u64) -> Growth {
+        let mut growth = Growth::default();
+        let Some(&(Claim::Growing, has)) = self.held.get(&ticket) else {
+            return growth;
+        };
+        let more = bytes.saturating_sub(has);
+        while more > self.free_bytes() {
+            let Some(youngest) = self.youngest_growing() else {
+                break;
+            };
+            self.end(youngest);
+            growth.ended.push(youngest);
+            if youngest == ticket {
+                break;
+            }
+        }
+        if self.held.contains_key(&ticket) {
+            growth.is_granted = true;
+            if more > 0 {
+                self.hold(ticket, Claim::Growing, has + more);
+                self.used_bytes -= has;
+            }
+        }
+        growth.let_in = self.let_in();
+        growth
+    }
+
+    /// Ends a claim and returns the waiters that are granted now, in order. A claim that has ended changes nothing.
+    pub fn release(&mut self, ticket: Ticket) -> Vec<Ticket> {
+        self.end(ticket);
+        self.let_in()
     }
 
     /// Takes a waiter out of the line and returns those that are granted now, as [`Budget::release`] does. A ticket
     /// that is no longer waiting changes nothing.
-    pub fn cancel(&mut self, ticket: Ticket) -> Vec<(Ticket, u64)> {
-        self.waiting.retain(|(waiting, _)| *waiting != ticket);
-        self.grant_waiters()
+    pub fn cancel(&mut self, ticket: Ticket) -> Vec<Ticket> {
+        self.waiting.retain(|(waiting, _, _)| *waiting != ticket);
+        self.let_in()
     }
 
-    fn grant_waiters(&mut self) -> Vec<(Ticket, u64)> {
+    fn youngest_growing(&self) -> Option<Ticket> {
+        let mut held = self.held.iter().rev();
+        let youngest = held.find(|(_, (claim, _))| *claim == Claim::Growing);
+        youngest.map(|(ticket, _)| *ticket)
+    }
+
+    fn hold(&mut self, ticket: Ticket, claim: Claim, bytes: u64) {
+        self.used_bytes += bytes;
+        self.held.insert(ticket, (claim, bytes));
+    }
+
+    fn end(&mut self, ticket: Ticket) {
+        if let Some((_, bytes)) = self.held.remove(&ticket) {
+            self.used_bytes -= bytes;
+        }
+    }
+
+    fn let_in(&mut self) -> Vec<Ticket> {
         let mut granted = Vec::new();
-        while let Some(&(ticket, bytes)) = self.waiting.front()
+        while let Some(&(ticket, claim, bytes)) = self.waiting.front()
             && bytes <= self.free_bytes()
         {
             self.waiting.pop_front();
-            self.used_bytes += bytes;
-            granted.push((ticket, bytes));
+            self.hold(ticket, claim, bytes);
+            granted.push(ticket);
         }
         granted
+    }
+
+    /// Bytes of a claim; `None` once it has ended, or while it waits.
+    #[must_use]
+    pub fn held_by(&self, ticket: Ticket) -> Option<u64> {
+        self.held.get(&ticket).map(|(_, bytes)| *bytes)
     }
 
     /// Bytes that nobody holds.
@@ -114,105 +195,4 @@ impl Budget {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn grants_in_order_and_never_past_the_line() {
-        let mut budget = Budget::new(100, 8);
-        assert_eq!(budget.request(60, false), Admission::Granted);
-        let Admission::Waiting(large) = budget.request(50, true) else {
-            panic!("must wait")
-        };
-        let Admission::Waiting(small) = budget.request(10, true) else {
-            panic!("must wait")
-        };
-        assert_eq!(budget.request(10, false), Admission::Full);
-        assert_eq!(budget.release(60), vec![(large, 50), (small, 10)]);
-        assert_eq!(budget.used_bytes(), 60);
-    }
-
-    #[test]
-    fn leaving_the_line_lets_the_next_one_in() {
-        let mut budget = Budget::new(100, 8);
-        assert_eq!(budget.request(60, false), Admission::Granted);
-        let Admission::Waiting(large) = budget.request(50, true) else {
-            panic!("must wait")
-        };
-        let Admission::Waiting(small) = budget.request(10, true) else {
-            panic!("must wait")
-        };
-        assert_eq!(budget.cancel(large), vec![(small, 10)]);
-        assert_eq!(budget.cancel(large), vec![]);
-        assert_eq!(budget.free_bytes(), 30);
-    }
-
-    #[test]
-    fn impossible_requests_and_a_full_line_are_refused_at_once() {
-        let mut budget = Budget::new(100, 1);
-        assert_eq!(budget.request(101, true), Admission::TooLarge);
-        assert_eq!(budget.request(100, true), Admission::Granted);
-        assert!(matches!(budget.request(1, true), Admission::Waiting(_)));
-        assert_eq!(budget.request(1, true), Admission::Full);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Move {
-        Request { bytes: u64, may_wait: bool },
-        Release(usize),
-        Cancel(usize),
-    }
-
-    fn moves() -> impl Strategy<Value = Vec<Move>> {
-        let one = prop_oneof![
-            (0u64..120, any::<bool>())
-                .prop_map(|(bytes, may_wait)| Move::Request { bytes, may_wait }),
-            any::<usize>().prop_map(Move::Release),
-            any::<usize>().prop_map(Move::Cancel),
-        ];
-        proptest::collection::vec(one, 1..200)
-    }
-
-    proptest! {
-        #[test]
-        fn never_exceeded_first_come_first_served_and_all_returned(moves in moves()) {
-            let mut budget = Budget::new(100, 4);
-            let mut held: Vec<u64> = Vec::new();
-            let mut line: VecDeque<Ticket> = VecDeque::new();
-            for one in moves {
-                let granted = match one {
-                    Move::Request { bytes, may_wait } => {
-                        match budget.request(bytes, may_wait) {
-                            Admission::Granted => held.push(bytes),
-                            Admission::Waiting(ticket) => line.push_back(ticket),
-                            Admission::Full | Admission::TooLarge => {}
-                        }
-                        vec![]
-                    }
-                    Move::Release(which) if !held.is_empty() => {
-                        let bytes = held.swap_remove(which % held.len());
-                        budget.release(bytes)
-                    }
-                    Move::Cancel(which) if !line.is_empty() => {
-                        let ticket = line.remove(which % line.len()).unwrap();
-                        budget.cancel(ticket)
-                    }
-                    Move::Release(_) | Move::Cancel(_) => vec![],
-                };
-                for (ticket, bytes) in granted {
-                    prop_assert_eq!(line.pop_front(), Some(ticket));
-                    held.push(bytes);
-                }
-                prop_assert_eq!(budget.used_bytes(), held.iter().sum::<u64>());
-                prop_assert!(budget.used_bytes() <= budget.total_bytes());
-            }
-            while let Some(bytes) = held.pop() {
-                held.extend(budget.release(bytes).into_iter().map(|(_, bytes)| bytes));
-            }
-            prop_assert_eq!(budget.free_bytes(), 100);
-            prop_assert_eq!(budget.waiting(), 0);
-        }
-    }
-}
+mod tests;

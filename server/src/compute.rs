@@ -26,10 +26,11 @@ use tracing::error;
 pub use forward_job::ForwardInput;
 pub use step_job::{OwnedPrompts, StepInput};
 
-use crate::lease::{Lease, Reservation};
+use crate::cache_budget::Reservation;
+use crate::lease::Lease;
 use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
-use crate::scheduler::{LineCaps, Scheduler, Turn};
+use crate::scheduler::{LineCaps, MAX_TURN_ROWS, Picked, Scheduler, Turn};
 use compute_loop::ComputeLoop;
 use forward_job::ForwardJob;
 use step_job::StepJob;
@@ -73,7 +74,7 @@ struct OpenJob {
 
 #[derive(Debug)]
 struct State {
-    closing: Vec<(CacheHandle, Reservation)>,
+    closing: Vec<(CacheHandle, Option<Reservation>)>,
     opening: VecDeque<OpenJob>,
     scheduler: Scheduler<PeerId, StepJob, ForwardJob>,
     stopped: bool,
@@ -88,9 +89,26 @@ struct Inbox {
 }
 
 enum Work {
-    Close(Vec<(CacheHandle, Reservation)>),
+    /// Close the caches that were put into the buffer.
+    Close,
     Open(OpenJob),
-    Turn(Box<Turn<PeerId, StepJob, ForwardJob>>),
+    Turn(Turn<PeerId, ForwardJob>),
+}
+
+/// What the inbox hands over with a [`Work`]; empty before and used again.
+#[derive(Debug)]
+struct Handed {
+    closing: Vec<(CacheHandle, Option<Reservation>)>,
+    picked: Vec<Picked<PeerId, StepJob>>,
+}
+
+impl Handed {
+    fn new() -> Self {
+        Self {
+            closing: Vec::new(),
+            picked: Vec::with_capacity(MAX_TURN_ROWS),
+        }
+    }
 }
 
 /// Owner of the compute thread.
@@ -242,8 +260,9 @@ impl ComputeHandle {
         answer.await.unwrap_or(Err(RequestError::Draining))
     }
 
-    /// Closes a cache after the call that may be using it, and only then gives its bytes back. Never blocks.
-    pub(crate) fn close(&self, handle: CacheHandle, reservation: Reservation) {
+    /// Closes a cache after the call that may be using it and before any other, and only then gives its bytes back, if
+    /// they are still its own. Never blocks; closing twice is harmless.
+    pub(crate) fn close(&self, handle: CacheHandle, reservation: Option<Reservation>) {
         let mut state = self.inbox.lock();
         if !state.stopped {
             state.closing.push((handle, reservation));
@@ -291,24 +310,27 @@ impl Inbox {
     }
 
     /// Waits for work; `None` means stop.
-    fn next_work(&self) -> Option<Work> {
+    fn next_work(&self, handed: &mut Handed) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if state.stopped {
                 return None;
             }
             if !state.closing.is_empty() {
-                return Some(Work::Close(std::mem::take(&mut state.closing)));
+                handed.closing.append(&mut state.closing);
+                return Some(Work::Close);
             }
             if let Some(open) = state.opening.pop_front() {
                 return Some(Work::Open(open));
             }
-            let turn = state
-                .scheduler
-                .next_turn(StepJob::is_wanted, ForwardJob::is_wanted);
+            let turn = state.scheduler.next_turn(
+                &mut handed.picked,
+                StepJob::is_wanted,
+                ForwardJob::is_wanted,
+            );
             record_depth(&state);
             if let Some(turn) = turn {
-                return Some(Work::Turn(Box::new(turn)));
+                return Some(Work::Turn(turn));
             }
             state = self
                 .wake
@@ -324,10 +346,11 @@ impl Inbox {
         self.healthy.store(false, Ordering::Relaxed);
         let closing = std::mem::take(&mut state.closing);
         let opening = std::mem::take(&mut state.opening);
-        while state.scheduler.next_turn(|_| true, |_| true).is_some() {}
+        let caps = (state.scheduler.step_caps(), state.scheduler.forward_caps());
+        let in_line = std::mem::replace(&mut state.scheduler, Scheduler::new(caps.0, caps.1));
         drop(state);
         // Their reservations take the budget's lock when dropped; ours is free by now.
-        drop((closing, opening));
+        drop((closing, opening, in_line));
         self.wake.notify_one();
     }
 }

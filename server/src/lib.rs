@@ -29,6 +29,7 @@ mod status_board;
 mod throughput;
 
 pub mod admission;
+pub mod cache_budget;
 pub mod codec;
 pub mod compute;
 pub mod lease;

@@ -140,8 +140,16 @@ pub(crate) fn record_stage(phase: Phase, stage: Stage, took: Duration) {
 }
 
 /// Counts one executed batch: its tokens, and when it ended.
+///
+/// Literal labels make a constant key; any other key takes memory, and this is recorded in every turn.
 pub(crate) fn record_batch(phase: Phase, tokens: usize) {
-    histogram!("block_server_batch_tokens", "phase" => phase.label()).record(tokens as f64);
+    let histogram = match phase {
+        Phase::Prefill => histogram!("block_server_batch_tokens", "phase" => "prefill"),
+        Phase::Decode => histogram!("block_server_batch_tokens", "phase" => "decode"),
+        Phase::Forward => histogram!("block_server_batch_tokens", "phase" => "forward"),
+        Phase::Backward => histogram!("block_server_batch_tokens", "phase" => "backward"),
+    };
+    histogram.record(tokens as f64);
 }
 
 /// Counts tokens that ran through this server's blocks.
@@ -154,9 +162,14 @@ pub(crate) fn record_last_step(unix_seconds: f64) {
     gauge!("block_server_last_step_timestamp_seconds").set(unix_seconds);
 }
 
-/// Sets how many tasks wait for the device.
+/// Sets how many tasks wait for the device. As [`record_batch`] it takes no memory.
 pub(crate) fn record_queue_depth(pool: Pool, tasks: usize) {
-    gauge!("block_server_queue_depth", "pool" => pool.label()).set(tasks as f64);
+    let gauge = match pool {
+        Pool::Inference => gauge!("block_server_queue_depth", "pool" => "inference"),
+        Pool::Forward => gauge!("block_server_queue_depth", "pool" => "forward"),
+        Pool::Backward => gauge!("block_server_queue_depth", "pool" => "backward"),
+    };
+    gauge.set(tasks as f64);
 }
 
 /// Counts a request refused before work began.
@@ -167,4 +180,31 @@ pub(crate) fn record_rejection(reason: Rejection) {
 /// Counts an output handed to the next server.
 pub(crate) fn record_push(outcome: PushOutcome) {
     counter!("block_server_peer_pushes_total", "outcome" => outcome.label()).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn literal_labels_are_the_labels_own() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            Phase::ALL.iter().for_each(|phase| record_batch(*phase, 1));
+            Pool::ALL
+                .iter()
+                .for_each(|pool| record_queue_depth(*pool, 1));
+        });
+        let text = recorder.handle().render();
+        for phase in Phase::TEXTS {
+            let series = format!("block_server_batch_tokens_count{{phase=\"{phase}\"}} 1");
+            assert!(text.contains(&series), "{series} in {text}");
+        }
+        for pool in Pool::TEXTS {
+            let series = format!("block_server_queue_depth{{pool=\"{pool}\"}} 1");
+            assert!(text.contains(&series), "{series} in {text}");
+        }
+    }
 }

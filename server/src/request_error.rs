@@ -3,7 +3,8 @@
 //! | variants                                        | who must act                                |
 //! |-------------------------------------------------|---------------------------------------------|
 //! | `Invalid`, `Unsupported`, `TooLong`, `BadBlocks`  | the caller: the request itself is wrong     |
-//! | `Overloaded`, `CacheFull`, `Draining`, `TimedOut` | nobody: another server, or later, will do   |
+//! | `Overloaded`, `CacheFull`, `CacheTaken`         | nobody: another server, or later, will do   |
+//! | `Draining`, `TimedOut`                          | nobody, as well                             |
 //! | `Internal`                                      | this server's operator: details are logged  |
 
 use std::time::Duration;
@@ -54,6 +55,12 @@ pub enum RequestError {
         /// Tokens that the whole cache holds.
         total_tokens: u64,
     },
+    /// A session that was admitted on less than its `max_length` ended for want of pages.
+    #[error(
+        "the KV cache ran out: this session has grown and is the youngest that does, so it ends; continue on another \
+         server, or try again later"
+    )]
+    CacheTaken,
     /// The server is shutting down.
     #[error("this server is shutting down; continue on another server")]
     Draining,
@@ -87,6 +94,7 @@ impl RequestError {
             | Self::BadBlocks(_)
             | Self::Overloaded { .. }
             | Self::CacheFull { .. }
+            | Self::CacheTaken
             | Self::Draining
             | Self::TimedOut { .. }
             | Self::Gone => self.to_string(),
@@ -102,7 +110,10 @@ impl RequestError {
             Self::Invalid(_) | Self::Unsupported(_) | Self::TooLong(_) | Self::BadBlocks(_) => {
                 Code::BadRequest
             }
-            Self::Overloaded { .. } | Self::CacheFull { .. } | Self::Draining => Code::Overloaded,
+            Self::Overloaded { .. }
+            | Self::CacheFull { .. }
+            | Self::CacheTaken
+            | Self::Draining => Code::Overloaded,
             Self::TimedOut { .. } => Code::Timeout,
             Self::Internal(_) => Code::Internal,
             Self::Gone => Code::Cancelled,
@@ -120,6 +131,7 @@ impl RequestError {
             Self::Draining => Some(Rejection::Draining),
             Self::Invalid(_)
             | Self::Unsupported(_)
+            | Self::CacheTaken
             | Self::TimedOut { .. }
             | Self::Internal(_)
             | Self::Gone => None,

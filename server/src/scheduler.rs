@@ -1,20 +1,36 @@
 //! What the compute thread does next. Pure: jobs go in, turns come out.
 //!
-//! - Inference before forward; but after [`FORWARD_PATIENCE_TURNS`] inference turns a waiting forward gets one.
+//! - A turn takes the ready short steps (at most [`MAX_SHORT_TOKENS`] tokens each) of all sessions as one batch, up to
+//!   [`MAX_TURN_ROWS`] rows, plus one chunk of at most one longer step, a prompt.
+//! - A prompt beside short steps gives [`CROWD_CHUNK_TOKENS`] to a turn, one alone [`MAX_CHUNK_TOKENS`]. It advances in
+//!   every turn, however many short steps come, and then goes to the back of the line of prompts.
 //! - Round robin over peers, and over a peer's jobs: a peer with eight sessions gets no more turns than one with one.
-//! - One inference turn takes a row from every ready session until [`MAX_TURN_TOKENS`] or [`MAX_TURN_ROWS`].
-//! - A long prompt gives at most [`MAX_CHUNK_TOKENS`] to a turn and then goes to the back of the line.
+//! - Inference before forward; but after [`FORWARD_PATIENCE_TURNS`] inference turns a waiting forward gets one.
+//! - Nothing is waited for: what is ready when the thread is free makes the turn.
 //! - Bounded: a push beyond the caps is handed back to the caller.
 
-use std::collections::{HashMap, VecDeque};
+mod line;
+
 use std::hash::Hash;
 use std::ops::Range;
 
-/// `batch x seq` tokens that one session gives to one turn: the length up to which the reference runs a whole span
-/// in one go, and near where a CPU stops gaining from wider matrices.
-pub const MAX_CHUNK_TOKENS: usize = 128;
+use line::Line;
 
-/// Tokens in one turn. A decode step behind it waits for no more than this.
+/// `batch x seq` tokens of a step that counts as short: a token or a few (several at once when tokens are guessed
+/// ahead), for one or a few sequences. So many rows are still read at the speed of the weights.
+pub const MAX_SHORT_TOKENS: usize = 16;
+
+/// `batch x seq` tokens that a prompt gives to a turn in which short steps wait.
+///
+/// A turn of 16 short steps has 16 rows, for which each weight is read once; 32 rows more about double its time in the
+/// linear layers. So running users go on at half their speed while a prompt passes, and 2,000 tokens take 63 such turns.
+pub const CROWD_CHUNK_TOKENS: usize = 32;
+
+/// `batch x seq` tokens that a prompt gives to a turn of its own: enough rows that reading the weights does not show. A
+/// short step that comes meanwhile waits for no more than this.
+pub const MAX_CHUNK_TOKENS: usize = 512;
+
+/// Tokens in one turn, except that a batch wider than a chunk gives one token of each sequence.
 pub const MAX_TURN_TOKENS: usize = 512;
 
 /// Rows in one turn: as many sessions as a server admits by default.
@@ -32,7 +48,13 @@ pub struct LineCaps {
     pub jobs_per_peer: usize,
 }
 
-/// A step that is run chunk by chunk.
+impl LineCaps {
+    fn admit(self, jobs: usize, jobs_of_peer: usize) -> bool {
+        jobs < self.jobs && jobs_of_peer < self.jobs_per_peer
+    }
+}
+
+/// A step that is run chunk by chunk; a short one is one chunk.
 #[derive(Debug)]
 pub struct Prompt<S> {
     /// The caller's side of the step.
@@ -43,6 +65,19 @@ pub struct Prompt<S> {
     pub seq: usize,
     /// Tokens per sequence that are done.
     pub done: usize,
+}
+
+impl<S> Prompt<S> {
+    /// Whether it runs in one turn with others of its kind.
+    fn is_short(&self) -> bool {
+        self.batch.saturating_mul(self.seq) <= MAX_SHORT_TOKENS
+    }
+
+    /// The next tokens of each sequence, at most `most` in all sequences together but at least one of each.
+    fn chunk(&self, most: usize) -> Range<usize> {
+        let most = (most / self.batch.max(1)).max(1);
+        self.done..self.seq.min(self.done.saturating_add(most))
+    }
 }
 
 /// One session's part of a turn.
@@ -58,9 +93,9 @@ pub struct Picked<P, S> {
 
 /// What to do next.
 #[derive(Debug)]
-pub enum Turn<P, S, F> {
-    /// Run these rows in one call.
-    Steps(Vec<Picked<P, S>>),
+pub enum Turn<P, F> {
+    /// Run the rows that were picked in one call.
+    Steps,
     /// Run the next slice of this forward.
     Forward(P, F),
 }
@@ -68,18 +103,24 @@ pub enum Turn<P, S, F> {
 /// The lines of waiting jobs. `P` names a peer, `S` is an inference step, `F` a forward.
 #[derive(Debug)]
 pub struct Scheduler<P, S, F> {
-    steps: Line<P, Prompt<S>>,
+    short: Line<P, Prompt<S>>,
+    prompts: Line<P, Prompt<S>>,
+    step_caps: LineCaps,
     forwards: Line<P, F>,
+    forward_caps: LineCaps,
     turns_since_forward: u32,
 }
 
 impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
-    /// Empty lines with the given caps.
+    /// Empty lines with the given caps. Those of steps hold for short ones and prompts together.
     #[must_use]
     pub fn new(steps: LineCaps, forwards: LineCaps) -> Self {
         Self {
-            steps: Line::new(steps),
-            forwards: Line::new(forwards),
+            short: Line::new(steps.jobs),
+            prompts: Line::new(steps.jobs),
+            step_caps: steps,
+            forwards: Line::new(forwards.jobs),
+            forward_caps: forwards,
             turns_since_forward: 0,
         }
     }
@@ -89,13 +130,18 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
     /// # Errors
     /// The job itself, if its line is full.
     pub fn push_step(&mut self, peer: P, batch: usize, seq: usize, job: S) -> Result<(), S> {
+        let of_peer = self.short.of_peer(&peer) + self.prompts.of_peer(&peer);
+        if !self.step_caps.admit(self.steps_waiting(), of_peer) {
+            return Err(job);
+        }
         let prompt = Prompt {
             job,
             batch,
             seq,
             done: 0,
         };
-        self.steps.push(peer, prompt).map_err(|prompt| prompt.job)
+        self.return_step(peer, prompt);
+        Ok(())
     }
 
     /// Puts a new forward in line.
@@ -103,12 +149,21 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
     /// # Errors
     /// The job itself, if its line is full.
     pub fn push_forward(&mut self, peer: P, job: F) -> Result<(), F> {
-        self.forwards.push(peer, job)
+        let of_peer = self.forwards.of_peer(&peer);
+        if !self.forward_caps.admit(self.forwards.len(), of_peer) {
+            return Err(job);
+        }
+        self.forwards.put(peer, job);
+        Ok(())
     }
 
-    /// Puts a step with tokens left at the back of the line; it has its place already, so no cap applies.
+    /// Puts a step with tokens left at the back of its line; it has its place already, so no cap applies.
     pub fn return_step(&mut self, peer: P, prompt: Prompt<S>) {
-        self.steps.put(peer, prompt);
+        if prompt.is_short() {
+            self.short.put(peer, prompt);
+        } else {
+            self.prompts.put(peer, prompt);
+        }
     }
 
     /// Puts a forward with blocks left at the back of the line.
@@ -117,134 +172,92 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
     }
 
     /// The next turn, or `None` if no job waits. Jobs whose caller is gone are dropped on the way.
+    ///
+    /// The rows of [`Turn::Steps`] are appended to `picked`, which comes in empty: short steps first.
     pub fn next_turn(
         &mut self,
+        picked: &mut Vec<Picked<P, S>>,
         step_is_wanted: impl Fn(&S) -> bool,
         forward_is_wanted: impl Fn(&F) -> bool,
-    ) -> Option<Turn<P, S, F>> {
+    ) -> Option<Turn<P, F>> {
         if self.turns_since_forward >= FORWARD_PATIENCE_TURNS
             && let Some(turn) = self.next_forward(&forward_is_wanted)
         {
             return Some(turn);
         }
-        let picked = self.pick_steps(step_is_wanted);
+        self.pick_steps(picked, step_is_wanted);
         if picked.is_empty() {
             return self.next_forward(&forward_is_wanted);
         }
         self.turns_since_forward = self.turns_since_forward.saturating_add(1);
-        Some(Turn::Steps(picked))
+        Some(Turn::Steps)
     }
 
-    fn next_forward(&mut self, is_wanted: impl Fn(&F) -> bool) -> Option<Turn<P, S, F>> {
+    fn next_forward(&mut self, is_wanted: impl Fn(&F) -> bool) -> Option<Turn<P, F>> {
         self.turns_since_forward = 0;
-        loop {
-            let (peer, job) = self.forwards.pop()?;
-            if is_wanted(&job) {
-                return Some(Turn::Forward(peer, job));
-            }
-        }
+        let (peer, job) = self.forwards.pop_wanted(is_wanted)?;
+        Some(Turn::Forward(peer, job))
     }
 
-    fn pick_steps(&mut self, is_wanted: impl Fn(&S) -> bool) -> Vec<Picked<P, S>> {
-        let mut picked = Vec::new();
-        let mut tokens = 0;
-        while picked.len() < MAX_TURN_ROWS && (picked.is_empty() || tokens < MAX_TURN_TOKENS) {
-            let Some((peer, prompt)) = self.steps.pop() else {
+    fn pick_steps(&mut self, picked: &mut Vec<Picked<P, S>>, is_wanted: impl Fn(&S) -> bool) {
+        let is_wanted = |prompt: &Prompt<S>| is_wanted(&prompt.job);
+        // The prompt is taken first and has its row for certain: short steps that never end cannot keep it waiting.
+        let prompt = self.prompts.pop_wanted(is_wanted);
+        let mut rows = MAX_TURN_ROWS;
+        let mut tokens = MAX_TURN_TOKENS;
+        if prompt.is_some() {
+            rows -= 1;
+            tokens -= CROWD_CHUNK_TOKENS;
+        }
+        while picked.len() < rows && tokens >= MAX_SHORT_TOKENS {
+            let Some((peer, prompt)) = self.short.pop_wanted(is_wanted) else {
                 break;
             };
-            if !is_wanted(&prompt.job) {
-                continue;
-            }
-            let most = (MAX_CHUNK_TOKENS / prompt.batch.max(1)).max(1);
-            let chunk = prompt.done..prompt.seq.min(prompt.done + most);
-            tokens += chunk.len() * prompt.batch;
+            let chunk = prompt.done..prompt.seq;
+            tokens -= chunk.len() * prompt.batch;
             picked.push(Picked {
                 peer,
                 prompt,
                 chunk,
             });
         }
-        picked
+        if let Some((peer, prompt)) = prompt {
+            let most = if picked.is_empty() {
+                MAX_CHUNK_TOKENS
+            } else {
+                CROWD_CHUNK_TOKENS
+            };
+            let chunk = prompt.chunk(most);
+            picked.push(Picked {
+                peer,
+                prompt,
+                chunk,
+            });
+        }
     }
 
     /// Caps of the line of steps.
     #[must_use]
     pub fn step_caps(&self) -> LineCaps {
-        self.steps.caps
+        self.step_caps
     }
 
     /// Caps of the line of forwards.
     #[must_use]
     pub fn forward_caps(&self) -> LineCaps {
-        self.forwards.caps
+        self.forward_caps
     }
 
     /// Steps in line.
     #[must_use]
     pub fn steps_waiting(&self) -> usize {
-        self.steps.len()
+        self.short.len() + self.prompts.len()
     }
 
     /// Forwards in line.
     #[must_use]
     pub fn forwards_waiting(&self) -> usize {
         self.forwards.len()
-    }
-}
-
-/// Jobs of many peers, served round robin.
-#[derive(Debug)]
-struct Line<P, T> {
-    caps: LineCaps,
-    /// Peers with jobs, next one first; each peer once.
-    turns: VecDeque<P>,
-    jobs: HashMap<P, VecDeque<T>>,
-    len: usize,
-}
-
-impl<P: Clone + Eq + Hash, T> Line<P, T> {
-    fn new(caps: LineCaps) -> Self {
-        Self {
-            caps,
-            turns: VecDeque::new(),
-            jobs: HashMap::new(),
-            len: 0,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn push(&mut self, peer: P, job: T) -> Result<(), T> {
-        let of_peer = self.jobs.get(&peer).map_or(0, VecDeque::len);
-        if self.len >= self.caps.jobs || of_peer >= self.caps.jobs_per_peer {
-            return Err(job);
-        }
-        self.put(peer, job);
-        Ok(())
-    }
-
-    fn put(&mut self, peer: P, job: T) {
-        let jobs = self.jobs.entry(peer.clone()).or_default();
-        if jobs.is_empty() {
-            self.turns.push_back(peer);
-        }
-        jobs.push_back(job);
-        self.len += 1;
-    }
-
-    fn pop(&mut self) -> Option<(P, T)> {
-        let peer = self.turns.pop_front()?;
-        let jobs = self.jobs.get_mut(&peer)?;
-        let job = jobs.pop_front()?;
-        self.len -= 1;
-        if jobs.is_empty() {
-            self.jobs.remove(&peer);
-        } else {
-            self.turns.push_back(peer.clone());
-        }
-        Some((peer, job))
     }
 }
 

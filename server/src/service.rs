@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::cache_budget::{CacheBudget, CacheRoom};
 use crate::codec::Activations;
 use crate::compute::Compute;
 use crate::handler::{self, Context, Pusher};
-use crate::lease::CacheBudget;
 use crate::metrics::{self, MemoryPool};
 use crate::scheduler::LineCaps;
 use crate::session_table::SessionTable;
@@ -128,20 +128,19 @@ impl Service {
             description.weight_bytes,
         );
         let compute = Compute::start(span, steps, forwards).map_err(ServiceError::Thread)?;
-        let tokens = config
-            .attn_cache_tokens
-            .saturating_mul(description.blocks.len());
         let largest_request_bytes = config
             .max_batch_tokens
             .saturating_mul(description.hidden)
             .saturating_mul(2 * size_of::<f32>());
         let context = Arc::new(Context {
-            budget: CacheBudget::new(
-                tokens as u64,
-                description.kv_bytes_per_token_per_block as u64,
-                &description.device,
-                config.max_sessions,
-            ),
+            budget: CacheBudget::new(&CacheRoom {
+                tokens_per_block: config.attn_cache_tokens as u64,
+                blocks: description.blocks.len() as u64,
+                page_tokens: description.kv_page_tokens as u64,
+                bytes_per_token: description.kv_bytes_per_token_per_block as u64,
+                device: description.device.clone(),
+                max_waiting: config.max_sessions,
+            }),
             activations: Activations::new(largest_request_bytes),
             sessions: SessionTable::new(config.max_sessions, config.max_sessions_per_peer),
             forwards: SessionTable::new(MAX_FORWARDS, MAX_FORWARDS_PER_PEER),

@@ -99,6 +99,8 @@ async fn open_one(
     let opening = Opening {
         session_id: Some(session_id.clone()),
         output_compression: lists_codecs.then_some(reply),
+        // One of ours that runs out of cache costs a failover, so more sessions may share it.
+        cache_grows: lists_codecs,
         ..Opening::new(chain, config.max_length)
     };
     let since = Instant::now();

@@ -6,7 +6,7 @@
 //! | … of which `start_from_position is …` or `this session_id is in use`    | ours   | `Server` |
 //! | `too long: …`                                                           | ours   | `Caller` |
 //! | … of which `… this server grants/takes …`; `not supported here: …`       | ours   | `Misfit` |
-//! | `this server is busy: …`, `not enough KV cache: …`                      | ours   | `Busy`   |
+//! | `this server is busy: …`, `not enough KV cache: …`, `the KV cache ran out: …` | ours | `Busy` |
 //! | `Maximum length exceeded`, complaints about shapes, types and metadata  | Petals | `Caller` |
 //! | `Cannot allocate KV cache for …`, `Task size greater than …`, adapters   | Petals | `Misfit` |
 //! | `Could not allocate … bytes …`                                          | Petals | `Busy`   |
@@ -37,6 +37,7 @@ const OUR_BEGINNINGS: &[(&str, Blame)] = &[
     ("not supported here: ", Blame::Misfit),
     ("this server is busy: ", Blame::Busy),
     ("not enough KV cache: ", Blame::Busy),
+    ("the KV cache ran out: ", Blame::Busy),
 ];
 
 /// In our `too long: …` where the limit is that server's and not the session's own.
@@ -122,6 +123,10 @@ mod tests {
             ),
             (
                 "not enough KV cache: 5 tokens (batch x max_length x blocks) are needed and 1 of 4 are free; ask",
+                Blame::Busy,
+            ),
+            (
+                "the KV cache ran out: this session has grown and is the youngest that does, so it ends; continue",
                 Blame::Busy,
             ),
             (

@@ -56,6 +56,7 @@ fn wrong_types_are_refused() {
         ("alloc_timeout", (-1.0).into()),
         ("alloc_timeout", "1".into()),
         ("output_compression", 0.into()),
+        ("cache_grows", 1.into()),
         ("output_compression", Value::Array(vec![6.into()])),
         ("output_compression", Value::Array(vec![0.0.into()])),
         ("start_from_position", 0.0.into()),
@@ -133,6 +134,7 @@ proptest! {
         active_adapter in prop::option::of("[a-z/]{1,20}"),
         alloc_millis in 0_u32..10_000_000,
         output_compression in any_codecs(),
+        cache_grows: bool,
     ) {
         prop_assert_eq!(StepMetadata::decode(&step.encode()), Ok(step.clone()));
         let forward = ForwardMetadata {
@@ -149,6 +151,7 @@ proptest! {
             // Quarters of a second are exact in binary.
             alloc_timeout: Duration::from_millis(u64::from(alloc_millis) * 250),
             output_compression,
+            cache_grows,
             step,
         };
         prop_assert_eq!(OpenMetadata::decode(&open.encode()), Ok(open));

@@ -5,18 +5,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use block_model::{BlockSpan, SpanError};
+use block_model::{BlockSpan, Row, SpanError};
 use block_network::PeerId;
 use tracing::{error, warn};
 
 use super::forward_job::ForwardJob;
-use super::step_job::{self, StepJob};
-use super::{ComputeHandle, Inbox, OpenJob, Work};
+use super::step_job::{self, Part, StepJob};
+use super::{ComputeHandle, Handed, Inbox, OpenJob, Work};
 use crate::lease::Lease;
 use crate::request_error::RequestError;
-use crate::scheduler::{Picked, Turn};
+use crate::scheduler::{MAX_TURN_ROWS, Picked, Turn};
 
 /// Panics without a success between them after which the span is taken to be broken for good.
 pub(super) const MAX_PANICS_IN_A_ROW: u32 = 3;
@@ -35,6 +35,15 @@ pub(super) struct ComputeLoop {
     span: Box<dyn BlockSpan>,
     handle: ComputeHandle,
     panics_in_a_row: u32,
+    buffers: TurnBuffers,
+}
+
+/// Memory of one turn, used again by the next: a turn takes none of its own.
+#[derive(Default)]
+struct TurnBuffers {
+    parts: Vec<Part<'static>>,
+    rows: Vec<Row<'static>>,
+    outputs: Vec<Result<Vec<f32>, SpanError>>,
 }
 
 impl ComputeLoop {
@@ -43,6 +52,11 @@ impl ComputeLoop {
             span,
             handle,
             panics_in_a_row: 0,
+            buffers: TurnBuffers {
+                parts: Vec::with_capacity(MAX_TURN_ROWS),
+                rows: Vec::with_capacity(MAX_TURN_ROWS),
+                outputs: Vec::with_capacity(MAX_TURN_ROWS),
+            },
         }
     }
 
@@ -50,10 +64,11 @@ impl ComputeLoop {
     pub(super) fn run(mut self) {
         let inbox = Arc::clone(&self.handle.inbox);
         let _guard = StopOnExit(Arc::clone(&inbox));
-        while let Some(work) = inbox.next_work() {
+        let mut handed = Handed::new();
+        while let Some(work) = inbox.next_work(&mut handed) {
             match work {
-                Work::Close(caches) => {
-                    for (cache, reservation) in caches {
+                Work::Close => {
+                    for (cache, reservation) in handed.closing.drain(..) {
                         // A panic here leaves the memory to the span; the bytes return all the same.
                         self.guarded("close a cache", |span| span.close_cache(cache))
                             .ok();
@@ -61,10 +76,8 @@ impl ComputeLoop {
                     }
                 }
                 Work::Open(job) => self.open(job),
-                Work::Turn(turn) => match *turn {
-                    Turn::Steps(picked) => self.step(picked),
-                    Turn::Forward(peer, job) => self.forward(peer, job),
-                },
+                Work::Turn(Turn::Steps) => self.step(&mut handed.picked),
+                Work::Turn(Turn::Forward(peer, job)) => self.forward(peer, job),
             }
         }
     }
@@ -83,50 +96,67 @@ impl ComputeLoop {
         drop(job.reply.send(lease));
     }
 
-    fn step(&mut self, picked: Vec<Picked<PeerId, StepJob>>) {
+    /// Runs one turn's steps and answers those that are done; leaves `picked` empty.
+    fn step(&mut self, picked: &mut Vec<Picked<PeerId, StepJob>>) {
         let started = Instant::now();
-        step_job::record_batch(&picked);
-        let outcome = {
-            let parts: Vec<_> = picked
-                .iter()
-                .map(|row| row.prompt.job.part(row.chunk.clone()))
-                .collect();
-            let rows: Vec<_> = parts.iter().map(step_job::Part::row).collect();
-            self.guarded("step", |span| span.step(&rows))
+        step_job::record_batch(picked);
+        let TurnBuffers {
+            parts,
+            rows,
+            mut outputs,
+        } = std::mem::take(&mut self.buffers);
+        for row in picked.iter_mut() {
+            outputs.push(Ok(row.prompt.job.take_output(&row.chunk)));
+        }
+        let (outcome, parts, rows) = {
+            let mut parts: Vec<Part<'_>> = parts;
+            let mut rows: Vec<Row<'_>> = emptied(rows);
+            let chosen = picked.iter();
+            parts.extend(chosen.map(|row| row.prompt.job.part(row.chunk.clone())));
+            rows.extend(parts.iter().map(Part::row));
+            let outcome = self.guarded("step", |span| span.step_into(&rows, &mut outputs));
+            let rows = emptied(rows);
+            (outcome, emptied(parts), rows)
         };
         let took = started.elapsed();
-        let mut results = match outcome {
-            Ok(results) => results.into_iter(),
-            Err(error) => {
-                for row in picked {
-                    row.prompt.job.fail(error.clone());
-                }
-                return;
-            }
+        let mut results = outputs.drain(..);
+        for row in picked.drain(..) {
+            let result = match (&outcome, results.next()) {
+                (Err(error), _) => Err(error.clone()),
+                (Ok(()), Some(result)) => result.map_err(|error| span_error("step", error)),
+                (Ok(()), None) => Err(RequestError::Internal("a row has no result".to_owned())),
+            };
+            self.take_result(row, result, started, took);
+        }
+        drop(results);
+        self.buffers = TurnBuffers {
+            parts,
+            rows,
+            outputs,
         };
-        for Picked {
+    }
+
+    /// Answers a step, or puts it back in line if it has tokens left.
+    fn take_result(
+        &self,
+        row: Picked<PeerId, StepJob>,
+        result: Result<Vec<f32>, RequestError>,
+        started: Instant,
+        took: Duration,
+    ) {
+        let Picked {
             peer,
             mut prompt,
             chunk,
-        } in picked
-        {
-            let result = results
-                .next()
-                .unwrap_or_else(|| Err(SpanError::Compute("a row has no result".to_owned())));
-            match result.map_err(|error| span_error("step", error)) {
-                Err(error) => prompt.job.fail(error),
-                Ok(values) => {
-                    let absorbed = prompt.job.absorb(chunk.clone(), values, started, took);
-                    prompt.done = chunk.end;
-                    if let Err(error) = absorbed {
-                        prompt.job.fail(error);
-                    } else if prompt.done < prompt.seq {
-                        self.handle.inbox.lock().scheduler.return_step(peer, prompt);
-                    } else {
-                        prompt.job.finish();
-                    }
-                }
+        } = row;
+        prompt.done = chunk.end;
+        let absorbed = result.and_then(|values| prompt.job.absorb(chunk, values, started, took));
+        match absorbed {
+            Err(error) => prompt.job.fail(error),
+            Ok(()) if prompt.done < prompt.seq => {
+                self.handle.inbox.lock().scheduler.return_step(peer, prompt);
             }
+            Ok(()) => prompt.job.finish(),
         }
     }
 
@@ -176,6 +206,12 @@ impl ComputeLoop {
     }
 }
 
+/// The same memory for values that live shorter or longer: an empty vector collected in place takes none.
+fn emptied<A, B>(mut values: Vec<A>) -> Vec<B> {
+    values.clear();
+    values.into_iter().filter_map(|_| None).collect()
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
@@ -190,10 +226,14 @@ fn span_error(what: &'static str, error: SpanError) -> RequestError {
         SpanError::Shape { .. } => RequestError::Invalid(error.to_string()),
         SpanError::CacheFull { .. } => RequestError::TooLong(error.to_string()),
         SpanError::OutsideSpan { .. } => RequestError::BadBlocks(error.to_string()),
-        SpanError::UnknownCache
-        | SpanError::PositionAhead { .. }
-        | SpanError::OutOfMemory { .. }
-        | SpanError::Compute(_) => {
+        // Nobody but an older session closes a cache whose step is in line.
+        SpanError::UnknownCache => RequestError::CacheTaken,
+        SpanError::NoPages { .. } => {
+            // Admission counts the same pages, so this is a fault of ours; the session is not the worse for it.
+            warn!(what, %error, "the span has fewer pages than were granted");
+            RequestError::CacheTaken
+        }
+        SpanError::PositionAhead { .. } | SpanError::OutOfMemory { .. } | SpanError::Compute(_) => {
             warn!(what, %error, "the span failed");
             RequestError::Internal(error.to_string())
         }

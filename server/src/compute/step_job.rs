@@ -42,7 +42,10 @@ pub struct StepInput {
 pub(super) struct StepJob {
     cache: CacheHandle,
     input: StepInput,
+    /// As much of `[batch, seq, hidden]` as is done; the memory is taken by the caller's task, not in a turn.
     output: Vec<f32>,
+    /// Output of one chunk of several sequences, before it goes to its places.
+    chunk_output: Vec<f32>,
     /// When it was put in line, or back in line.
     in_line_since: Instant,
     queue: Duration,
@@ -54,8 +57,9 @@ impl StepJob {
     pub(super) fn new(cache: CacheHandle, input: StepInput, reply: Reply<Computed>) -> Self {
         Self {
             cache,
+            output: Vec::with_capacity(input.hidden_states.len()),
+            chunk_output: Vec::new(),
             input,
-            output: Vec::new(),
             in_line_since: Instant::now(),
             queue: Duration::ZERO,
             compute: Duration::ZERO,
@@ -97,7 +101,22 @@ impl StepJob {
         }
     }
 
-    /// Takes a chunk's output.
+    /// Whether the output of `chunk` follows at once on that of the tokens before it.
+    fn is_contiguous(&self, chunk: &Range<usize>) -> bool {
+        let [batch, seq, _] = self.input.shape;
+        batch == 1 || chunk.len() == seq
+    }
+
+    /// Where the span is to append the output of `chunk`; given back by [`Self::absorb`].
+    pub(super) fn take_output(&mut self, chunk: &Range<usize>) -> Vec<f32> {
+        if self.is_contiguous(chunk) {
+            return std::mem::take(&mut self.output);
+        }
+        self.chunk_output.clear();
+        std::mem::take(&mut self.chunk_output)
+    }
+
+    /// Takes what [`Self::take_output`] gave, with the output of `chunk` appended.
     ///
     /// # Errors
     /// `Internal` if the span answered with another number of values than asked for.
@@ -112,14 +131,16 @@ impl StepJob {
         self.queue += started.saturating_duration_since(self.in_line_since);
         self.compute += took;
         self.in_line_since = started + took;
-        if values.len() != batch * chunk.len() * hidden {
+        let is_contiguous = self.is_contiguous(&chunk);
+        let before = if is_contiguous { chunk.start } else { 0 };
+        if values.len() != batch * (before + chunk.len()) * hidden {
             return Err(RequestError::Internal(format!(
                 "the span answered {} values for {batch} x {} x {hidden}",
                 values.len(),
-                chunk.len()
+                before + chunk.len()
             )));
         }
-        if chunk.len() == seq {
+        if is_contiguous {
             self.output = values;
             return Ok(());
         }
@@ -129,6 +150,7 @@ impl StepJob {
             let start = (row * seq + chunk.start) * hidden;
             self.output[start..start + width].copy_from_slice(part);
         }
+        self.chunk_output = values;
         Ok(())
     }
 
@@ -242,11 +264,29 @@ mod tests {
             assert_eq!(row.position, 5 + chunk.start);
             assert_eq!(row.hidden_states.shape, [2, chunk.len(), 3]);
             assert_eq!(row.reorder.is_some(), chunk.start == 0);
-            let values = row.hidden_states.values.to_vec();
-            job.absorb(chunk, values, Instant::now(), Duration::ZERO)
-                .unwrap();
+            let input = row.hidden_states.values.to_vec();
+            run(&mut job, chunk, &input).unwrap();
         }
         assert_eq!(job.output, job.input.hidden_states);
+    }
+
+    #[test]
+    fn chunks_of_one_sequence_are_appended_to_one_buffer() {
+        let mut job = job([1, 5, 3], None);
+        let memory = job.output.as_ptr();
+        for chunk in [0..2, 2..4, 4..5] {
+            let input = job.part(chunk.clone()).row().hidden_states.values.to_vec();
+            run(&mut job, chunk, &input).unwrap();
+        }
+        assert_eq!(job.output, job.input.hidden_states);
+        assert_eq!(job.output.as_ptr(), memory);
+    }
+
+    /// Gives `output` as the span would.
+    fn run(job: &mut StepJob, chunk: Range<usize>, output: &[f32]) -> Result<(), RequestError> {
+        let mut values = job.take_output(&chunk);
+        values.extend_from_slice(output);
+        job.absorb(chunk, values, Instant::now(), Duration::ZERO)
     }
 
     #[test]
@@ -270,7 +310,7 @@ mod tests {
     #[test]
     fn an_answer_of_another_size_is_our_error() {
         let mut job = job([2, 5, 3], None);
-        let absorbed = job.absorb(0..2, vec![0.0; 7], Instant::now(), Duration::ZERO);
+        let absorbed = run(&mut job, 0..2, &[0.0; 7]);
         assert!(matches!(absorbed, Err(RequestError::Internal(_))));
     }
 }

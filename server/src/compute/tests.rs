@@ -2,18 +2,25 @@ use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use block_model::{ForwardRow, Row, SpanDType, SpanError};
+use block_model::{ForwardRow, Quant, Row, SpanDType, SpanError};
 use futures::FutureExt;
 
 use super::compute_loop::MAX_PANICS_IN_A_ROW;
 use super::*;
-use crate::lease::CacheBudget;
+use crate::cache_budget::{CacheBudget, CacheRoom, Share};
 
 /// Patience of every wait for the compute thread.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Input value that makes the fake span panic.
 const PANIC: f32 = -1.0;
+
+/// Two sessions have room and a third one has not.
+const SHARE: Share = Share {
+    rows: 4,
+    max_length: 10,
+    first_length: None,
+};
 
 /// What the fake span has seen.
 #[derive(Debug, Default)]
@@ -118,9 +125,12 @@ fn bench(gated: bool) -> Bench {
             dtype: SpanDType::F32,
             checkpoint_dtype: SpanDType::F32,
             compute_dtype: SpanDType::F32,
+            quant: Quant::None,
+            kernels: None,
             device: "cpu".to_owned(),
             weight_bytes: 0,
             kv_bytes_per_token_per_block: 8,
+            kv_page_tokens: 64,
         },
         seen: Arc::clone(&seen),
         next: 0,
@@ -136,7 +146,14 @@ fn bench(gated: bool) -> Bench {
     Bench {
         compute,
         handle,
-        budget: CacheBudget::new(100, 8, "cpu", 8),
+        budget: CacheBudget::new(&CacheRoom {
+            tokens_per_block: 100,
+            blocks: 1,
+            page_tokens: 1,
+            bytes_per_token: 8,
+            device: "cpu".to_owned(),
+            max_waiting: 8,
+        }),
         seen,
         entered,
         passes: Some(pass_sender),
@@ -145,7 +162,7 @@ fn bench(gated: bool) -> Bench {
 
 impl Bench {
     async fn lease(&self) -> Lease {
-        let reservation = self.budget.reserve(40, Duration::ZERO).await.unwrap();
+        let reservation = self.budget.reserve(SHARE, Duration::ZERO).await.unwrap();
         self.handle.open(0..4, 1, 10, reservation).await.unwrap()
     }
 
@@ -187,10 +204,10 @@ async fn a_long_step_comes_back_whole() {
     let lease = bench.lease().await;
     let done = bench
         .handle
-        .step(&lease, PeerId::random(), input(1.0, 300))
+        .step(&lease, PeerId::random(), input(1.0, 1300))
         .await
         .unwrap();
-    assert_eq!(done.values, vec![2.0; 300]);
+    assert_eq!(done.values, vec![2.0; 1300]);
     assert_eq!(bench.seen.lock().unwrap().rows_of_calls, [1, 1, 1]);
 }
 
@@ -259,7 +276,7 @@ async fn an_opening_that_nobody_waits_for_leaks_nothing() {
     let mut blocker = Box::pin(bench.handle.step(&lease, PeerId::random(), input(0.0, 1)));
     assert!(blocker.as_mut().now_or_never().is_none());
     bench.wait_inside();
-    let reservation = bench.budget.reserve(40, Duration::ZERO).await.unwrap();
+    let reservation = bench.budget.reserve(SHARE, Duration::ZERO).await.unwrap();
     let mut opening = Box::pin(bench.handle.open(0..4, 1, 10, reservation));
     assert!(opening.as_mut().now_or_never().is_none());
     drop(opening);

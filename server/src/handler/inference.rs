@@ -10,6 +10,7 @@
 //! | a message without tensors, or the end-of-input marker    | the end of the stream        |
 //! | no step for `step_timeout`                               | the end of the stream        |
 //! | `session_timeout`, a bad step, an error of ours, draining | an error frame               |
+//! | it grows, and is the youngest when the cache runs out     | an error frame               |
 //! | the caller is gone, or reads no answer                   | a reset; the cache is freed  |
 //!
 //! The task owns all of the session: dropping it frees the seat, the cache and the bytes.
@@ -143,6 +144,7 @@ impl Stay<'_> {
                 },
                 request = next_push(&mut self.pushes) => (request, true, 0),
                 () = self.context.draining.cancelled() => return Err(RequestError::Draining),
+                taken = self.lease.taken() => return Err(taken),
                 () = sleep_until(deadline) => match self.session.expiry(Instant::now().into_std()) {
                     None => continue,
                     Some(Expiry::Idle) => return Ok(Err(Ending::Idle)),

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use push::Pusher;
 
+use crate::cache_budget::CacheBudget;
 use crate::codec::Activations;
 use crate::compute::ComputeHandle;
-use crate::lease::CacheBudget;
 use crate::metrics::{Code, Label, Method};
 use crate::request_error::RequestError;
 use crate::service::ServiceConfig;

@@ -159,6 +159,8 @@ label! {
         Timeout = "timeout",
         /// Larger than the whole cache.
         TooLarge = "too_large",
+        /// Taken from a growing session, which has ended, for an older one or for want of more.
+        Taken = "taken",
     }
 }
 

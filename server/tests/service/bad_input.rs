@@ -48,6 +48,7 @@ fn first(change: impl FnOnce(&mut ExpertRequest, &mut OpenMetadata)) -> Bytes {
         active_adapter: None,
         alloc_timeout: std::time::Duration::ZERO,
         output_compression: None,
+        cache_grows: false,
         step: StepMetadata::default(),
     };
     let mut request = ExpertRequest {

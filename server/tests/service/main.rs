@@ -7,6 +7,7 @@
 mod bad_input;
 mod forward;
 mod golden;
+mod growth;
 mod lifetimes;
 mod observed;
 mod push;

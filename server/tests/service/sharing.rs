@@ -146,17 +146,21 @@ async fn seats_are_limited_for_a_peer_and_for_all() {
 #[tokio::test]
 async fn ready_sessions_share_a_call_and_a_long_prompt_lets_others_pass() {
     let (span, mut controls) = tricky(0..4, true);
-    let server = Server::with(span, config()).await;
+    let config = ServiceConfig {
+        inference_max_length: 600,
+        ..config()
+    };
+    let server = Server::with(span, config).await;
     let client = client(&[&server]).await;
     let one = States::wave(1, 1, 50);
     let mut hops = Vec::new();
     for _ in 0..3 {
-        let mut hop = hop_with(&client, &server, 0..4, |opening| opening.max_length = 300).await;
+        let mut hop = hop_with(&client, &server, 0..4, |opening| opening.max_length = 600).await;
         // Opens the cache, which would wait behind the prompt, too.
         run(&mut hop, step(&one.tokens(0..0))).await;
         hops.push(hop);
     }
-    hops[0].send(step(&States::wave(1, 300, 51))).await.unwrap();
+    hops[0].send(step(&States::wave(1, 600, 51))).await.unwrap();
     controls.inside().await;
     for hop in &mut hops[1..] {
         hop.send(step(&one)).await.unwrap();

@@ -10,6 +10,7 @@ use super::super::inputs::Inputs;
 use super::super::record::SessionRecord;
 use super::super::request::check_adapter;
 use super::Stay;
+use crate::cache_budget::Share;
 use crate::request_error::RequestError;
 use crate::session::{Session, SessionTerms};
 
@@ -28,7 +29,8 @@ impl<'a> Stay<'a> {
         let blocks = context.served_blocks(&request.uid)?;
         let compression = context.output_compression(metadata.output_compression.as_deref())?;
         let arguments = args::resolve(metadata.step.args.as_ref(), request.tensors.clone())?;
-        let [batch, _, _] = context.hidden_shape(arguments.first().and_then(Option::as_ref))?;
+        let [batch, first_length, _] =
+            context.hidden_shape(arguments.first().and_then(Option::as_ref))?;
         let max_length = metadata.max_length;
         if max_length > context.config.inference_max_length {
             return Err(RequestError::TooLong(format!(
@@ -38,14 +40,16 @@ impl<'a> Stay<'a> {
         }
         let session_id = metadata.step.session_id.as_deref();
         let pushes = session_id.map(|id| seat.bind(id)).transpose()?;
+        let share = Share {
+            rows: (batch as u64).saturating_mul(blocks.len() as u64),
+            max_length: max_length as u64,
+            // A span that is not paged takes the memory of the whole length when the cache is opened.
+            first_length: (metadata.cache_grows && context.description.kv_page_tokens > 1)
+                .then_some(first_length as u64),
+        };
         let share = async {
-            let tokens = [batch, max_length, blocks.len()]
-                .iter()
-                .fold(1_u64, |product, &factor| {
-                    product.saturating_mul(factor as u64)
-                });
             let patience = metadata.alloc_timeout.min(context.config.max_alloc_timeout);
-            let reservation = context.budget.reserve(tokens, patience).await?;
+            let reservation = context.budget.reserve(share, patience).await?;
             context
                 .compute
                 .open(blocks.clone(), batch, max_length, reservation)

@@ -140,6 +140,7 @@ impl Stay<'_> {
             memory,
         } = prepared;
         let shape = input.shape;
+        self.lease.grow(input.position + shape[1])?;
         let computed = if shape.contains(&0) && input.reorder.is_none() {
             // Nothing to run: a probe of the cache, perhaps with a rollback, which the next step carries out.
             Computed::nothing()
@@ -147,7 +148,14 @@ impl Stay<'_> {
             let end = Instant::from_std(self.session.end_of_life());
             let work = self.context.compute.step(&self.lease, self.peer, input);
             let too_old = self.too_old();
-            let work = async { timeout_at(end, work).await.unwrap_or(Err(too_old)) };
+            let work = async {
+                tokio::select! {
+                    // First: the step of a session whose cache was taken fails for that reason and no other.
+                    biased;
+                    taken = self.lease.taken() => Err(taken),
+                    outcome = timeout_at(end, work) => outcome.unwrap_or(Err(too_old)),
+                }
+            };
             self.inputs.meanwhile(work).await?
         };
         clock.computed(&computed);
