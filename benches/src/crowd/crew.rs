@@ -83,25 +83,30 @@ impl Crew {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        let blocks = description.blocks.len() as u64;
-        let page = description.kv_page_tokens;
-        let tokens = sessions * (CONTEXT + ROOM + page) + PROMPT + page;
+        let rows = description.blocks.len() as u64;
         let budget = CacheBudget::new(&CacheRoom {
-            tokens_per_block: tokens as u64,
-            blocks,
-            page_tokens: page as u64,
+            // Each session's length may end within a page.
+            tokens_per_block: (sessions * (CONTEXT + ROOM + description.kv_page_tokens)
+                + PROMPT
+                + description.kv_page_tokens) as u64,
+            blocks: rows,
+            page_tokens: description.kv_page_tokens as u64,
             bytes_per_token: description.kv_bytes_per_token_per_block as u64,
             device: description.device.clone(),
             max_waiting: sessions,
         });
         let handle = compute.handle();
         let open = async |max_length: usize| -> Result<Arc<Session>> {
-            let share = Share {
-                rows: blocks,
-                max_length: max_length as u64,
-                first_length: None,
-            };
-            let reserved = budget.reserve(share, Duration::ZERO).await?;
+            let reserved = budget
+                .reserve(
+                    Share {
+                        rows,
+                        max_length: max_length as u64,
+                        first_length: None,
+                    },
+                    Duration::ZERO,
+                )
+                .await?;
             let lease = handle
                 .open(description.blocks.clone(), 1, max_length, reserved)
                 .await?;
