@@ -14,16 +14,8 @@ use super::tile;
 /// Panels that a sink can take at once: a gate's and its factor's.
 pub(crate) const MAX_PANELS_AT_ONCE: usize = 2;
 
-/// Weights that one task reads: long enough for the processor to stream them, short enough that the threads end
-/// together.
-const TASK_BYTES: usize = 256 * 1024;
-
-/// The least that is worth a task of its own, when the whole matrix is small.
-const MIN_TASK_BYTES: usize = 32 * 1024;
-
-/// Rows at which reading a weight and multiplying it take about equally long; with more a task has more to do for the
-/// same bytes.
-const BALANCED_ROWS: usize = 8;
+/// Bytes of weights, times rows, below which waking a second thread costs more than it saves.
+const MIN_BYTES_FOR_THREADS: usize = 64 * 1024;
 
 /// Sums of one tile: `[rows][PANEL]`.
 pub(crate) type Sums = [[f32; PANEL]];
@@ -66,32 +58,30 @@ pub(crate) fn product(
         return;
     }
     let units = weights.panels() / at_once;
-    let unit_bytes = weights.panel_bytes() * at_once * rows.div_ceil(BALANCED_ROWS);
-    let fair_bytes = unit_bytes * units.div_ceil(pool.threads());
-    let task_bytes = TASK_BYTES.min(fair_bytes).max(MIN_TASK_BYTES);
-    let units_per_task = (task_bytes / unit_bytes).max(1);
-    pool.run(units.div_ceil(units_per_task), &|task, _| {
+    let multiply_unit = |unit: usize| {
         let mut sums = [[[0.0; PANEL]; MAX_TILE_ROWS]; MAX_PANELS_AT_ONCE];
-        for unit in task * units_per_task..units.min((task + 1) * units_per_task) {
-            for number in 0..activations.tiles() {
-                let (rows, tile) = activations.tile(number);
-                for (panel, sums) in sums.iter_mut().enumerate().take(at_once) {
-                    let panel = weights.panel(unit * at_once + panel);
-                    tile::multiply(
-                        level,
-                        weights.format(),
-                        panel,
-                        tile,
-                        &mut sums[..rows.len()],
-                    );
-                }
-                let [first, second] = &sums;
-                let both: [&Sums; MAX_PANELS_AT_ONCE] =
-                    [&first[..rows.len()], &second[..rows.len()]];
-                sink.put(unit, rows.start, &both[..at_once]);
+        for number in 0..activations.tiles() {
+            let (rows, tile) = activations.tile(number);
+            for (panel, sums) in sums.iter_mut().enumerate().take(at_once) {
+                let panel = weights.panel(unit * at_once + panel);
+                tile::multiply(
+                    level,
+                    weights.format(),
+                    panel,
+                    tile,
+                    &mut sums[..rows.len()],
+                );
             }
+            let [first, second] = &sums;
+            let both: [&Sums; MAX_PANELS_AT_ONCE] = [&first[..rows.len()], &second[..rows.len()]];
+            sink.put(unit, rows.start, &both[..at_once]);
         }
-    });
+    };
+    if weights.bytes() * rows < MIN_BYTES_FOR_THREADS {
+        (0..units).for_each(multiply_unit);
+    } else {
+        pool.run_streams(units, &multiply_unit);
+    }
 }
 
 #[cfg(test)]

@@ -296,10 +296,11 @@ fn int8<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL
         // SAFETY: there are `blocks` groups of weights, words, scales and starts, as just checked.
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
-            prefetch(group, GROUP / LINE);
+            prefetch(group, 1);
             let weight_scales = load_halves(group);
             let mut products = block_starts::<ROWS>(tile.starts.as_ptr().add(block * ROWS));
             for quad in 0..QUADS {
+                prefetch(group.add(SCALE_BYTES + quad * PANEL * 4), 2);
                 let weights = load_line(group.add(SCALE_BYTES + quad * PANEL * 4));
                 let words = tile.words.as_ptr().add((block * QUADS + quad) * ROWS);
                 add_quads(&mut products, weights, words);
@@ -329,10 +330,11 @@ fn int4<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL
         // SAFETY: there are `blocks` groups of weights, words, scales and starts, as just checked.
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
-            prefetch(group, GROUP / LINE);
+            prefetch(group, 1);
             let weight_scales = load_halves(group);
             let mut products = block_starts::<ROWS>(tile.starts.as_ptr().add(block * ROWS));
             for pair in 0..QUADS / 2 {
+                prefetch(group.add(SCALE_BYTES + pair * PANEL * 4), 2);
                 let both = load_line(group.add(SCALE_BYTES + pair * PANEL * 4));
                 let words = tile.words.as_ptr().add((block * QUADS + 2 * pair) * ROWS);
                 let low = both.map(|words| _mm512_and_si512(words, low_half));
@@ -376,10 +378,11 @@ fn nf4<const ROWS: usize>(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL]
         // SAFETY: there are `blocks` groups of weights and words, as just checked.
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
-            prefetch(group, GROUP / LINE);
+            prefetch(group, 1);
             let weight_scales = load_halves(group);
             let mut products = [[_mm512_setzero_ps(); 2]; ROWS];
             for line in 0..PAIRS / 4 {
+                prefetch(group.add(SCALE_BYTES + line * PANEL * 4), 2);
                 let [first, second] = load_line(group.add(SCALE_BYTES + line * PANEL * 4));
                 let words = tile.words.as_ptr().add((block * PAIRS + 4 * line) * ROWS);
                 add_looked_up(&mut products, table, [first, second], words);
