@@ -1,5 +1,5 @@
-//! `crowd`: many sessions at one compute thread of a server, their hidden states ready: tokens a second of all together,
-//! how long a step takes, how many sessions one call of the span holds; and what a long prompt does to the others.
+//! `crowd`: many sessions at one compute thread of a server, their hidden states ready: tokens a second of all
+//! together, how long a step takes, how many sessions one call of the span holds; and what a long prompt does to the others.
 //!
 //! bf16, 1B shape, 128 tokens of context. Every session asks for its next step as soon as it has the last one's answer.
 

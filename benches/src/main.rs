@@ -87,7 +87,7 @@ enum Name {
 }
 
 impl Name {
-    /// One thread in every process of a comparison of chains with one process, or of servers of two kinds: none may have
+    /// One thread in every process where chains are compared with one process, or servers of two kinds: none may have
     /// more of the machine than the other. All cores where one process is measured.
     fn compute_threads(self) -> usize {
         match self {

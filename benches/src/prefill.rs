@@ -1,5 +1,5 @@
-//! `prefill`: prompts through whole blocks in every weight format, as a share of the arithmetic that the processor could
-//! do in that time. What counts are the operations of the linear layers; norms, attention and the like are the rest.
+//! `prefill`: prompts through whole blocks in every weight format, as a share of the arithmetic that the processor
+//! could do in that time. What counts are the operations of the linear layers; norms, attention and the like are the rest.
 
 use anyhow::Result;
 use block_model::peak::Unit;

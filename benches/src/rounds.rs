@@ -1,7 +1,7 @@
 //! Rounds of interleaved measurements: probe, every subject in turn, probe.
 //!
-//! On a shared machine absolute times drift by tens of percent from minute to minute; the ratio of two neighbours in one
-//! round does not. Rounds during which the memory changed its mode or others used the machine are dropped. Where memory
+//! On a shared machine absolute times drift by tens of percent from minute to minute; the ratio of two neighbours in
+//! one round does not. Rounds during which the memory changed its mode or others used the machine are dropped. Where memory
 //! is what limits the subjects, the stream is read next to each of them, too.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,7 @@
-//! `vs-petals`: whole servers side by side in float32, one compute thread each, both driven by the same `swarm run`.
+//! `vs-petals`: whole servers side by side in float32, one compute thread each: one text by the same `swarm run`, and up to 16
+//! sessions at once by the same load generator.
+
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +15,7 @@ use crate::format::Format;
 use crate::models::{self, ONE_BILLION, Stack};
 use crate::processes::{BlockServer, Holding, PetalsServer, program};
 use crate::rounds::{Effort, Rounds, Subject};
+use sessions::Generator;
 
 const BENCH: &str = "vs-petals";
 
@@ -35,6 +39,8 @@ struct Case {
     tokens: usize,
     /// How many times as fast ours must be.
     goal: f64,
+    /// Width, if many sessions are measured, too.
+    crowd: Option<usize>,
 }
 
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
@@ -54,6 +60,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
             blocks: FABLE_BLOCKS,
             tokens: 48,
             goal: 5.0,
+            crowd: None,
         },
         Case {
             name: format!("1B shape, {large_blocks} blocks"),
@@ -61,6 +68,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
             blocks: large_blocks,
             tokens: 12,
             goal: 1.0,
+            crowd: Some(ONE_BILLION.hidden),
         },
     ];
     // Both at once, since imports take most of the time; an idle server costs nothing.
@@ -68,6 +76,9 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (case, sides) in cases.iter().zip(&sides) {
         figures.extend(sides.compare(case, quick)?);
+        if let Some(hidden) = case.crowd {
+            figures.extend(sides.compare_crowds(case, hidden, quick)?);
+        }
     }
     Ok(figures)
 }
@@ -119,7 +130,56 @@ impl Sides {
             figure("Petals", rounds.spread(|rates| rates[1]), "tokens/s"),
         ])
     }
+
+    /// Tokens a second of all sessions together, which come at once.
+    fn compare_crowds(&self, case: &Case, hidden: usize, quick: bool) -> Result<Vec<Figure>> {
+        let generator = Generator::join(&self.ours.address, case.blocks, hidden)?;
+        let [.., most] = CROWDS;
+        let crowds = if quick {
+            &CROWDS[CROWDS.len() - 1..]
+        } else {
+            &CROWDS
+        };
+        let mut figures = Vec::new();
+        for sessions in crowds.iter().copied() {
+            let side = |prefix: &'static str| {
+                let generator = &generator;
+                Subject::new(move || Ok(vec![generator.tokens_per_second(prefix, sessions)?]))
+            };
+            let name = format!("{BENCH}, {}, {sessions} sessions", case.name);
+            let effort = Effort::new(7, quick, 6);
+            let rounds = Rounds::measure(&name, effort, vec![side(OURS), side(PETALS)])?;
+            let figure = |what: &str, spread, unit| {
+                let title = format!("{}, {sessions} sessions{what}", case.name);
+                Figure::new(BENCH, title, spread, unit)
+            };
+            let ratio = figure("", rounds.ratio(0, 1), "x Petals");
+            figures.push(if sessions == most {
+                ratio.with_goal(CROWD_GOAL)
+            } else {
+                ratio
+            });
+            figures.push(figure(
+                ", ours",
+                rounds.spread(|rates| rates[0]),
+                "tokens/s",
+            ));
+            figures.push(figure(
+                ", Petals",
+                rounds.spread(|rates| rates[1]),
+                "tokens/s",
+            ));
+        }
+        generator.close();
+        Ok(figures)
+    }
 }
+
+/// A crowd is at least so many times as fast as at Petals.
+const CROWD_GOAL: Goal = Goal::AtLeast(10.0);
+
+/// Sessions at once; the last number has the goal.
+const CROWDS: [usize; 3] = [1, 4, 16];
 
 /// One run of the client; returns the tokens a second after the first one.
 fn generate(swarm: &Path, case: &Case, prefix: &str, address: &str) -> Result<f64> {

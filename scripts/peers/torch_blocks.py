@@ -1,6 +1,8 @@
 """Llama blocks with random bf16 weights in PyTorch, as Petals runs them on a CPU; timed on request.
 
-    python torch_blocks.py '{"hidden": 2048, "ffn": 8192, "heads": 32, "kv_heads": 8, "head_dim": 64, "blocks": 8}' THREADS
+    python torch_blocks.py SHAPE THREADS
+
+with the shape as `random_gguf.py` has it.
 
 Prints `{"ready": VERSIONS}`, then answers each line of its input with one line:
 

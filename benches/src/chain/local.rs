@@ -4,27 +4,29 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Result;
-use block_model::{
-    BlockSpan, CacheHandle, CandleSpan, ComputeDevice, HiddenStates, ModelSource, Row, SpanDType,
-};
+use block_model::{BlockSpan, CacheHandle, CpuOptions, CpuSpan, HiddenStates, ModelSource, Row};
 
+use crate::format::Format;
 use crate::models;
 
 #[derive(Debug)]
 pub(super) struct Local {
-    span: CandleSpan,
+    span: CpuSpan,
     cache: CacheHandle,
     blocks: Range<usize>,
     hidden: usize,
 }
 
 impl Local {
-    /// The first `blocks` blocks of the model in float32, with an empty cache.
+    /// The first `blocks` blocks of the model in float32 on one thread, as the servers have them, with an empty cache.
     pub(super) fn load(model: &Path, blocks: usize, max_length: usize) -> Result<Self> {
         let source = ModelSource::directory(model)?;
         let blocks = 0..blocks;
-        let mut span =
-            CandleSpan::load(&source, blocks.clone(), SpanDType::F32, ComputeDevice::Cpu)?;
+        let options = CpuOptions {
+            threads: Some(1),
+            ..Format::F32.options()
+        };
+        let mut span = CpuSpan::load(&source, blocks.clone(), &options)?;
         let cache = span.open_cache(blocks.clone(), 1, max_length)?;
         Ok(Self {
             hidden: span.description().hidden,

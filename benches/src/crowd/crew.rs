@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use block_model::BlockSpan;
 use block_network::PeerId;
+use block_server::cache_budget::{CacheBudget, CacheRoom, Share};
 use block_server::compute::{Compute, ComputeHandle, StepInput};
-use block_server::lease::{CacheBudget, Lease};
+use block_server::lease::Lease;
 use block_server::scheduler::LineCaps;
 use tokio::runtime::{Builder, Runtime};
 
@@ -82,14 +83,29 @@ impl Crew {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        let blocks = description.blocks.len();
-        let tokens = blocks * (sessions * (CONTEXT + ROOM) + PROMPT);
-        let bytes = description.kv_bytes_per_token_per_block as u64;
-        let budget = CacheBudget::new(tokens as u64, bytes, &description.device, sessions);
+        let rows = description.blocks.len() as u64;
+        let budget = CacheBudget::new(&CacheRoom {
+            // Each session's length may end within a page.
+            tokens_per_block: (sessions * (CONTEXT + ROOM + description.kv_page_tokens)
+                + PROMPT
+                + description.kv_page_tokens) as u64,
+            blocks: rows,
+            page_tokens: description.kv_page_tokens as u64,
+            bytes_per_token: description.kv_bytes_per_token_per_block as u64,
+            device: description.device.clone(),
+            max_waiting: sessions,
+        });
         let handle = compute.handle();
         let open = async |max_length: usize| -> Result<Arc<Session>> {
             let reserved = budget
-                .reserve((max_length * blocks) as u64, Duration::ZERO)
+                .reserve(
+                    Share {
+                        rows,
+                        max_length: max_length as u64,
+                        first_length: None,
+                    },
+                    Duration::ZERO,
+                )
                 .await?;
             let lease = handle
                 .open(description.blocks.clone(), 1, max_length, reserved)

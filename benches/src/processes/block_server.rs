@@ -49,6 +49,7 @@ impl BlockServer {
             .arg(format!("{}:{}", holding.blocks.start, holding.blocks.end))
             .args(["--listen-maddr", "/ip4/127.0.0.1/tcp/0"])
             .args(["--admin-listen", "127.0.0.1:0"])
+            .args(["--max-sessions-per-peer", "64"])
             .args(["--throughput", "10", "--skip-reachability-check"])
             .env("HOME", home.path())
             .env("XDG_CONFIG_HOME", home.path().join("config"))

@@ -90,8 +90,8 @@ impl Reading<'_> {
         Ok(self.reader.head.logits(&states)?)
     }
 
-    /// Sends each text's hidden states, a tensor of its own, over a link. Without a codec they are rounded to the span's
-    /// type, no more.
+    /// Sends each text's hidden states, a tensor of its own, over a link. Without a codec they are rounded to the
+    /// span's type, no more.
     fn cross(&self, states: &mut [f32]) -> Result<()> {
         let dtype = match self.reader.span.description().dtype {
             SpanDType::F32 => DType::F32,

@@ -2,6 +2,8 @@
 
 use half::f16;
 
+use super::format::INT_BLOCK;
+
 /// The values of NF4: quantiles of a normal distribution, scaled to [-1, 1].
 ///
 /// Source: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", appendix E.
@@ -79,18 +81,46 @@ fn nearest_nf4(value: f32) -> u8 {
     borders.filter(|border| value > *border).count() as u8
 }
 
+/// Adding it rounds to an integer, which then stands in the low bits: 1.5 * 2^23.
+const ROUNDER: f32 = 12_582_912.0;
+
 /// Activations of one block in 8 bits: `value ~ scale * integer`, integers in -127..=127; returns scale and sum of the
-/// integers.
-pub(crate) fn activation_block(values: &[f32], integers: &mut [i8]) -> (f32, i32) {
-    let scale = largest(values).abs() / 127.0;
-    // Infinite or not a number: let it through, so that it is seen and not silently replaced.
-    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    let mut sum = 0;
-    for (integer, value) in integers.iter_mut().zip(values) {
-        *integer = (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
-        sum += i32::from(*integer);
+/// integers. Without branches, so that it runs in vectors.
+///
+/// A value that is not finite makes the scale not a number, and so every product of the row: it is seen, not replaced.
+#[inline(always)]
+pub(crate) fn activation_block(
+    values: &[f32; INT_BLOCK],
+    integers: &mut [i8; INT_BLOCK],
+) -> (f32, i32) {
+    let mut magnitudes = values.map(f32::abs);
+    // Zero, or NaN if anything is not finite.
+    let mut poison = values.map(|value| value * 0.0);
+    let mut width = INT_BLOCK / 2;
+    while width > 0 {
+        for lane in 0..width {
+            let (one, other) = (magnitudes[lane], magnitudes[lane + width]);
+            magnitudes[lane] = if one > other { one } else { other };
+            poison[lane] += poison[lane + width];
+        }
+        width /= 2;
     }
-    (scale, sum)
+    let scale = magnitudes[0] / 127.0;
+    // Below the smallest normal number its inverse would be infinite, and the activations are as good as zero.
+    let inverse = if scale >= f32::MIN_POSITIVE {
+        1.0 / scale
+    } else {
+        0.0
+    };
+    let mut sum = 0;
+    for lane in 0..INT_BLOCK {
+        let rounded = (values[lane] * inverse + ROUNDER)
+            .to_bits()
+            .wrapping_sub(ROUNDER.to_bits());
+        integers[lane] = rounded as i8;
+        sum += i32::from(rounded as i8);
+    }
+    (scale + poison[0], sum)
 }
 
 #[cfg(test)]
@@ -140,6 +170,7 @@ mod tests {
         #[test]
         fn activations_are_within_half_a_step(values in block(32)) {
             let mut integers = [0; 32];
+            let values: [f32; 32] = values.try_into().unwrap();
             let (scale, sum) = activation_block(&values, &mut integers);
             prop_assert_eq!(sum, integers.iter().map(|integer| i32::from(*integer)).sum::<i32>());
             for (value, integer) in values.iter().zip(integers) {
@@ -159,6 +190,28 @@ mod tests {
         assert_eq!(NF4_VALUES[usize::from(nearest_nf4(0.0))], 0.0);
         let mut integers = [1; 32];
         assert_eq!(activation_block(&[0.0; 32], &mut integers), (0.0, 0));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = [1.0; 32];
+            values[17] = value;
+            assert!(activation_block(&values, &mut [0; 32]).0.is_nan());
+        }
+    }
+
+    /// A scale so small that its inverse is infinite.
+    #[test]
+    fn subnormal_activations_stay_finite() {
+        for value in [1e-44, 1e-38, 1e-36] {
+            let mut integers = [0; 32];
+            let (scale, sum) = activation_block(&[value; 32], &mut integers);
+            assert!(
+                scale.is_finite() && (sum == 0 || sum == 32 * 127),
+                "{value}: {sum}"
+            );
+        }
     }
 
     #[test]
