@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Stop,
     /// An error frame in which the server blames itself.
     Refuse,
+    /// An error frame that says that the session, which grows, has lost its cache.
+    RunOut,
     /// An error frame in which the server blames the request.
     Blame,
     /// The session is ended in order.
@@ -351,6 +353,10 @@ impl Shared {
                 self.unless_stopped().await;
             }
             Some(Fault::Refuse) => return Err(Some("internal error: out of luck".to_owned())),
+            Some(Fault::RunOut) => {
+                let text = "the KV cache ran out: this session has grown and is the youngest that does, so it ends";
+                return Err(Some(text.to_owned()));
+            }
             Some(Fault::Blame) => return Err(Some("bad request: no such thing".to_owned())),
             Some(Fault::EndSession) => return Err(None),
             Some(Fault::Slow(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,

@@ -73,6 +73,24 @@ async fn a_server_that_answers_nonsense_or_refuses_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_session_that_lost_its_cache_goes_on_elsewhere_or_at_the_same_server() {
+    for push in [false, true] {
+        let stats = disturbed(Fault::RunOut, 1, 3, ActivationCodec::Auto, push).await;
+        assert_eq!(stats.failovers, 1, "push {push}");
+        // Nobody else serves the blocks.
+        let swarm = TestSwarm::ours(&[0..3, 3..6]).await;
+        let config = swarm.config(ActivationCodec::Auto, push);
+        let mut chain = swarm.open(config).await.unwrap();
+        let mut model = Model::of(&swarm, &chain, 1);
+        swarm.server_of(&chain, 0).at(3, Fault::RunOut);
+        let began = Instant::now();
+        check_outputs(&mut chain, &mut model, 5, 10).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "push {push}");
+        chain.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_server_is_left_soon() {
     for (stop, push) in [(0, true), (1, true), (2, false)] {
         let began = Instant::now();
