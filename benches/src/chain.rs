@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use block_client::{ActivationCodec, Chain, ChainConfig, Swarm, SwarmConfig};
-use tokio::runtime::{Builder, Runtime};
+use block_program::network_threads;
+use tokio::runtime::Runtime;
 
 use crate::figure::{Figure, Goal};
 use crate::models::{self, one_billion::HIDDEN};
@@ -41,7 +42,7 @@ const GOAL: Goal = Goal::AtLeast(0.97);
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let blocks = if quick { QUICK_BLOCKS } else { BLOCKS };
     let model = models::one_billion(blocks)?;
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let runtime = network_threads::runtime()?;
     let _inside = runtime.enter();
     let mut servers: Vec<BlockServer> = Vec::new();
     for length in LENGTHS {
@@ -113,7 +114,8 @@ fn figures(blocks: usize, rounds: &Rounds) -> Vec<Figure> {
 /// A session over a chain of servers.
 struct Remote<'a> {
     runtime: &'a Runtime,
-    chain: Chain,
+    /// Here between two rounds.
+    chain: Option<Chain>,
     token: Vec<f32>,
 }
 
@@ -139,24 +141,34 @@ impl<'a> Remote<'a> {
         );
         Ok(Self {
             runtime,
-            chain,
+            chain: Some(chain),
             token: models::hidden_states(1, HIDDEN),
         })
     }
 
     /// One round's tokens, always at the same positions.
     fn run(&mut self) -> Result<()> {
-        self.chain.roll_back(PAST)?;
-        for _ in 0..TOKENS {
-            let began = Instant::now();
-            let step = self.chain.step(&self.token, None);
-            self.runtime.block_on(step)?;
-            anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
-        }
+        let mut chain = self
+            .chain
+            .take()
+            .context("the chain is back after each round")?;
+        let token = self.token.clone();
+        let round = async move {
+            chain.roll_back(PAST)?;
+            for _ in 0..TOKENS {
+                let began = Instant::now();
+                chain.step(&token, None).await?;
+                anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
+            }
+            anyhow::Ok(chain)
+        };
+        self.chain = Some(network_threads::run(self.runtime, round)?);
         Ok(())
     }
 
     fn close(self) {
-        self.runtime.block_on(self.chain.close());
+        if let Some(chain) = self.chain {
+            self.runtime.block_on(chain.close());
+        }
     }
 }
