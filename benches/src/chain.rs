@@ -8,7 +8,7 @@ pub(crate) mod remote;
 
 use anyhow::{Context, Result};
 use block_client::{Swarm, SwarmConfig};
-use tokio::runtime::Builder;
+use block_program::network_threads;
 
 use crate::figure::{Figure, Goal};
 use crate::format::Format;
@@ -44,7 +44,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
         blocks,
     };
     let model = stack.checkpoint()?;
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let runtime = network_threads::runtime()?;
     let _inside = runtime.enter();
     let mut servers: Vec<BlockServer> = Vec::new();
     for length in LENGTHS {

@@ -99,7 +99,7 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
                 input: input.clone(),
                 last: last.clone(),
             };
-            let (turns, figures) = endpoints.run(turns.take())??;
+            let (turns, figures) = endpoints.run(turns.take())?;
             echo = Some(turns.echo);
             Ok(figures)
         })],

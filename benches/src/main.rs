@@ -140,7 +140,10 @@ fn main() -> Result<()> {
 fn settle_compute_threads(threads: usize) -> Result<()> {
     use std::os::unix::process::CommandExt;
 
-    if COMPUTE_THREADS.iter().all(|name| std::env::var_os(name).is_some()) {
+    if COMPUTE_THREADS
+        .iter()
+        .all(|name| std::env::var_os(name).is_some())
+    {
         return Ok(());
     }
     let program = std::env::current_exe().context("where is this program?")?;

@@ -5,7 +5,7 @@
 //! - [`long_flag`], [`multiaddrs`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
 //! - [`member`]: a node that takes part in a swarm
 //! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
-//! - [`shutdown`], [`file_limit`], [`identity_lock`]: the process and its system
+//! - [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`]: the process and its system
 
 pub mod amounts;
 pub mod error_report;
@@ -20,6 +20,7 @@ pub mod member;
 pub mod model_failure;
 pub mod model_name;
 pub mod multiaddrs;
+pub mod network_threads;
 pub mod secret;
 pub mod shutdown;
 pub mod swarm_metrics;

@@ -35,7 +35,13 @@ pub async fn decode_hidden_states(
     let size_bytes = tensor.buffer.len().max(values_bytes);
     off_thread_if_large(size_bytes, move || {
         let mut values = decode_f32(&tensor)?;
-        round_to(dtype, &mut values);
+        let is_rounded = matches!(
+            (tensor.dtype, dtype),
+            (DType::BF16, SpanDType::BF16) | (DType::F16, SpanDType::F16)
+        );
+        if !is_rounded {
+            round_to(dtype, &mut values);
+        }
         Ok(values)
     })
     .await

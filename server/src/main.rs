@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use block_program::file_limit;
+use block_program::{file_limit, network_threads};
 use block_server::cli::{self, ParseError, Parsed, Task};
 use block_server::{Config, Exit, Failure, Folders, log_options, logging, shutdown};
 
@@ -65,9 +65,7 @@ fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     }
     let config = Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())?;
     file_limit::raise();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = network_threads::runtime()?;
     let result = runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
         block_server::run(config, look, shutdown, |address| {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use block_client::{ActivationCodec, Chain, ChainConfig, Swarm};
+use block_program::network_threads;
 use tokio::runtime::Runtime;
 
 use crate::models;
@@ -27,7 +28,8 @@ pub(crate) struct Way<'a> {
 /// An open session.
 pub(crate) struct Remote<'a> {
     runtime: &'a Runtime,
-    chain: Chain,
+    /// Here between two rounds.
+    chain: Option<Chain>,
     past: usize,
     token: Vec<f32>,
 }
@@ -57,7 +59,7 @@ impl<'a> Remote<'a> {
         );
         Ok(Self {
             runtime,
-            chain,
+            chain: Some(chain),
             past: way.past,
             token: models::hidden_states_bf16(1, way.hidden),
         })
@@ -68,17 +70,27 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// The chain's.
     pub(crate) fn run(&mut self, tokens: usize) -> Result<()> {
-        self.chain.roll_back(self.past)?;
-        for _ in 0..tokens {
-            let began = Instant::now();
-            let step = self.chain.step(&self.token, None);
-            self.runtime.block_on(step)?;
-            anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
-        }
+        let mut chain = self
+            .chain
+            .take()
+            .context("the chain is back after each round")?;
+        let (past, token) = (self.past, self.token.clone());
+        let round = async move {
+            chain.roll_back(past)?;
+            for _ in 0..tokens {
+                let began = Instant::now();
+                chain.step(&token, None).await?;
+                anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
+            }
+            anyhow::Ok(chain)
+        };
+        self.chain = Some(network_threads::run(self.runtime, round)?);
         Ok(())
     }
 
     pub(crate) fn close(self) {
-        self.runtime.block_on(self.chain.close());
+        if let Some(chain) = self.chain {
+            self.runtime.block_on(chain.close());
+        }
     }
 }

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use block_client::{Hop, Opening};
 use block_model::BlockSpan;
 use block_network::{ClientStream, Node, NodeConfig, PeerId, Received, ServerStream, identity};
+use block_program::network_threads;
 use block_protocol::{BlockChain, Compression, DType, Span};
 use block_server::{Service, ServiceConfig};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,7 +33,7 @@ impl Endpoints {
     pub(super) fn start(span: Box<dyn BlockSpan>) -> Result<Self> {
         let blocks = span.description().blocks.clone();
         let blocks = Span::new(blocks.start, blocks.end)?;
-        let (client, server) = (runtime()?, runtime()?);
+        let (client, server) = (network_threads::runtime()?, network_threads::runtime()?);
         let (service, address) = server.block_on(async {
             let listen = NodeConfig {
                 listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?],
@@ -70,8 +71,8 @@ impl Endpoints {
     pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T> {
-        Ok(self.client.block_on(self.client.spawn(work))?)
+    ) -> T {
+        network_threads::run(&self.client, work)
     }
 
     /// A session whose answers are packed by `codec`.
@@ -108,11 +109,6 @@ async fn echo(mut stream: ServerStream) {
             return;
         }
     }
-}
-
-/// As the programs have it: one worker per core.
-fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_multi_thread().enable_all().build()?)
 }
 
 fn config() -> ServiceConfig {

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use block_program::{Exit, Failure, LogOptions, file_limit, logging, shutdown};
+use block_program::{Exit, Failure, LogOptions, file_limit, logging, network_threads, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
@@ -77,11 +77,8 @@ fn start() -> anyhow::Result<ExitCode> {
         cli.log.log_format,
     ))?;
     file_limit::raise();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot start")?;
-    let ended = runtime.block_on(perform(cli));
+    let runtime = network_threads::runtime().context("the runtime cannot start")?;
+    let ended = network_threads::run(&runtime, perform(cli));
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
     match ended {
         Ok(()) | Err(Ending::OutputClosed) => Ok(ExitCode::SUCCESS),

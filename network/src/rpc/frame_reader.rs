@@ -9,10 +9,10 @@ use futures::AsyncRead;
 use crate::{admission::Share, error::ReadError};
 
 /// Bytes read at a time: little while nothing is there, since every idle stream holds a buffer of
-/// this size, and more once a frame is on its way. One muxer frame has 16 KiB at most.
+/// this size, and more once a frame is on its way. One muxer frame has 16 KiB at most, and more than one is rarely there:
+/// room beyond it would be cleared for nothing.
 const FIRST_READ_BYTES: usize = 4 << 10;
 const READ_BYTES: usize = 16 << 10;
-const LARGE_READ_BYTES: usize = 128 << 10;
 
 /// A stream with what has been read of it.
 #[derive(Debug)]
@@ -75,10 +75,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     async fn fill(&mut self) -> Result<usize, ReadError> {
         let filled = poll_fn(|cx| {
             let start = self.buffer.len();
-            let room = match start {
-                0 => FIRST_READ_BYTES,
-                1..LARGE_READ_BYTES => READ_BYTES,
-                LARGE_READ_BYTES.. => LARGE_READ_BYTES,
+            let room = if start == 0 {
+                FIRST_READ_BYTES
+            } else {
+                READ_BYTES
             };
             self.buffer.resize(start + room, 0);
             let read = Pin::new(&mut self.stream).poll_read(cx, &mut self.buffer[start..]);

@@ -2,15 +2,15 @@
 
 use std::io;
 
-use block_protocol::frame::{encode_message, message_header};
-use bytes::BytesMut;
+use block_protocol::frame::message_header;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::limits::{LINGER_TIMEOUT, WRITE_STALL_TIMEOUT};
 
-/// Bodies up to this are copied behind their header, so that both leave as one muxer frame.
-const JOINED_BODY_BYTES: usize = 16 << 10;
+/// A header and as much of its body as fits are copied together, so that they leave as one muxer frame, of this size at
+/// most: a frame of the header alone would cost the peer a wake-up.
+const MUXER_FRAME_BYTES: usize = 16 << 10;
 
 /// Writes all of `bytes` and flushes.
 ///
@@ -29,13 +29,15 @@ pub(crate) async fn write_message<W: AsyncWrite + Unpin>(
     stream: &mut W,
     body: &[u8],
 ) -> io::Result<()> {
-    if body.len() <= JOINED_BODY_BYTES {
-        let mut frame = BytesMut::with_capacity(message_header(0).len() + body.len());
-        encode_message(body, &mut frame);
+    let header = message_header(body.len());
+    let joined = body.len().min(MUXER_FRAME_BYTES - header.len());
+    let (start, rest) = body.split_at(joined);
+    let frame = [&header, start].concat();
+    if rest.is_empty() {
         return write_all(stream, &frame).await;
     }
-    write_some(stream, &message_header(body.len())).await?;
-    write_all(stream, body).await
+    write_some(stream, &frame).await?;
+    write_all(stream, rest).await
 }
 
 /// Closes our side, then waits a while for the peer to close its own: dropping a stream that is

@@ -23,6 +23,9 @@ use crate::limits::MAX_TENSOR_ELEMENTS;
 /// Elements that share one scale.
 pub(super) const BLOCK: usize = 4096;
 
+/// Values that are compared at a time.
+const LANES: usize = 16;
+
 /// Bytes of the two counts.
 const COUNT_BYTES: usize = 16;
 
@@ -56,7 +59,7 @@ pub(super) fn put_indices(out: &mut Vec<u8>, values: &[f32], scales: &[f32]) {
     for (values, &scale) in values.chunks(BLOCK).zip(scales) {
         // A block of zeros has no scale to divide by.
         let divisor = if scale == 0.0 { 1.0 } else { scale };
-        out.extend(values.iter().map(|&value| map.nearest(value / divisor)));
+        map.put_nearest(out, values, divisor);
     }
 }
 
@@ -100,15 +103,19 @@ pub(super) fn look_up_all(table: &[f32; ENTRIES], indices: &[u8], scales: &[u8])
 
 /// Largest magnitude; NaN if a value is not finite.
 fn absmax(values: &[f32]) -> f32 {
-    // Without their sign, floats order as their bits do, and infinity and NaN are the largest.
-    let bits = values
-        .iter()
-        .map(|value| value.abs().to_bits())
-        .fold(0, u32::max);
-    let magnitude = f32::from_bits(bits);
-    if magnitude.is_finite() {
-        magnitude
-    } else {
-        f32::NAN
+    let larger = |one: f32, other: f32| if other > one { other } else { one };
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut largest = [0.0; LANES];
+    // Stays zero unless a value is infinite or NaN, which a comparison passes over.
+    let mut zero = [0.0; LANES];
+    for chunk in chunks {
+        for ((largest, zero), &value) in largest.iter_mut().zip(&mut zero).zip(chunk) {
+            *largest = larger(*largest, value.abs());
+            *zero += value * 0.0;
+        }
     }
+    let magnitude = rest.iter().map(|value| value.abs());
+    let magnitude = magnitude.chain(largest).fold(0.0, larger);
+    let zero: f32 = rest.iter().map(|value| value * 0.0).chain(zero).sum();
+    if zero == 0.0 { magnitude } else { f32::NAN }
 }

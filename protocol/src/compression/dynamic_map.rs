@@ -14,82 +14,112 @@ use super::statistics;
 /// The map, computed once.
 pub(super) static DYNAMIC_MAP: LazyLock<DynamicMap> = LazyLock::new(DynamicMap::new);
 
-/// Floats of one sign fall into cells by exponent and top six bits of mantissa: fine enough
-/// that no cell contains two borders.
+/// Floats fall into cells by sign, exponent and top six bits of mantissa: fine enough that no cell contains two borders.
 const CELL_SHIFT: u32 = 17;
 
-/// Cell number of 2⁻²², below the smallest border; smaller magnitudes share the first cell.
-const FIRST_CELL: u32 = 105 << 6;
+/// Cells of all floats.
+const CELLS: usize = 1 << (u32::BITS - CELL_SHIFT);
 
-/// Cells per sign, a power of two; magnitudes from 2¹⁰ share the last one.
-const CELLS: usize = 2048;
+/// Where in its cell a float lies.
+const WITHIN_CELL: u32 = (1 << CELL_SHIFT) - 1;
 
-/// Sign-less part of a float's bits.
-const MAGNITUDE: u32 = 0x7fff_ffff;
+/// Values whose indices are computed at a time: as many as fit the vector registers of the oldest x86-64.
+const LANES: usize = 32;
 
-/// The code with a table that finds the nearest entry in two look-ups.
+/// The code with a table that finds the nearest entry in one look-up.
 #[derive(Debug)]
 pub(super) struct DynamicMap {
     /// The values, ascending.
     pub(super) code: [f32; ENTRIES],
-    /// `borders[i]`: the largest float at least as near to `code[i]` as to `code[i + 1]`.
-    borders: [f32; ENTRIES],
-    /// Nearest entry of the lowest float in each cell; negative floats in the second half.
-    lowest: [u8; CELLS * 2],
+    /// For each cell, ascending, a number to which adding a float's place in the cell gives the index of the nearest
+    /// entry above [`CELL_SHIFT`] bits: the addition carries from the cell's border on, if it has one.
+    cells: Box<[u32; CELLS]>,
 }
 
 impl DynamicMap {
     fn new() -> Self {
         let code = code();
-        let mut borders = [f32::INFINITY; ENTRIES];
-        for ((border, &left), &right) in borders.iter_mut().zip(&code).zip(code.iter().skip(1)) {
-            *border = floor_to_f32((f64::from(left) + f64::from(right)) / 2.0);
-        }
-        let mut map = Self {
-            code,
-            borders,
-            lowest: [0; CELLS * 2],
-        };
-        for cell in 0..CELLS {
-            let number = u32::try_from(cell)
-                .unwrap_or(u32::MAX)
-                .saturating_add(FIRST_CELL);
-            let start = f32::from_bits(number << CELL_SHIFT);
-            let end = f32::from_bits((number.saturating_add(1) << CELL_SHIFT).saturating_sub(1));
-            let (positive, negative) = match cell {
-                0 => (0.0, -end),
-                _ => (start, -end),
+        // The lowest floats that are nearer to the right neighbour, as ranks; all borders are far from zero.
+        let borders: Vec<u32> = code
+            .iter()
+            .zip(code.iter().skip(1))
+            .map(|(&left, &right)| {
+                let highest_left = floor_to_f32((f64::from(left) + f64::from(right)) / 2.0);
+                rank(highest_left).saturating_add(1)
+            })
+            .collect();
+        let mut cells = Box::new([0; CELLS]);
+        for (number, cell) in (0_u32..).zip(cells.iter_mut()) {
+            let lowest = number << CELL_SHIFT;
+            let index = borders.partition_point(|&border| border <= lowest);
+            let border = borders.get(index).map(|border| border.wrapping_sub(lowest));
+            let carry = match border {
+                Some(place) if place <= WITHIN_CELL => {
+                    WITHIN_CELL.saturating_add(1).saturating_sub(place)
+                }
+                _ => 0,
             };
-            let (positive, negative) = (map.borders_below(positive), map.borders_below(negative));
-            if let Some(lowest) = map.lowest.get_mut(cell) {
-                *lowest = positive;
-            }
-            if let Some(lowest) = map.lowest.get_mut(cell.saturating_add(CELLS)) {
-                *lowest = negative;
-            }
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            *cell = (index << CELL_SHIFT).saturating_add(carry);
         }
-        map
+        Self { code, cells }
     }
 
-    /// Index of the entry nearest to `value`, the lower one of two; any index for NaN.
-    pub(super) fn nearest(&self, value: f32) -> u8 {
-        let bits = value.to_bits();
-        let number = ((bits & MAGNITUDE) >> CELL_SHIFT).saturating_sub(FIRST_CELL);
-        let cell =
-            (number as usize).min(CELLS - 1) | ((bits >> 31) << CELLS.trailing_zeros()) as usize;
-        let lowest = self.lowest.get(cell).copied().unwrap_or_default();
-        let border = self
-            .borders
-            .get(usize::from(lowest))
-            .copied()
-            .unwrap_or(f32::INFINITY);
-        lowest.saturating_add(u8::from(value > border))
+    /// Appends for every value, divided by `divisor`, the index of the nearest entry, the lower one of two; any index
+    /// for NaN.
+    pub(super) fn put_nearest(&self, out: &mut Vec<u8>, values: &[f32], divisor: f32) {
+        let (lanes, rest) = values.as_chunks::<LANES>();
+        for values in lanes {
+            out.extend_from_slice(&self.nearest(values, divisor));
+        }
+        let mut last = [0.0; LANES];
+        for (slot, &value) in last.iter_mut().zip(rest) {
+            *slot = value;
+        }
+        out.extend(self.nearest(&last, divisor).iter().take(rest.len()));
     }
 
-    fn borders_below(&self, value: f32) -> u8 {
-        let below = self.borders.partition_point(|&border| border < value);
-        u8::try_from(below).unwrap_or(u8::MAX)
+    /// Each step over all lanes before the next, so that all but the look-ups are vector instructions: as loops, since
+    /// `map` over an array stays scalar.
+    fn nearest(&self, values: &[f32; LANES], divisor: f32) -> [u8; LANES] {
+        let (mut cells, mut places) = ([0; LANES], [0; LANES]);
+        for ((cell, place), &value) in cells.iter_mut().zip(&mut places).zip(values) {
+            // A multiplication by the reciprocal would be faster and, near borders, differ from the reference.
+            let rank = rank(value / divisor);
+            *cell = rank >> CELL_SHIFT;
+            *place = rank & WITHIN_CELL;
+        }
+        let mut entries = [0; LANES];
+        for (entry, cell) in entries.iter_mut().zip(cells) {
+            *entry = self.cell(cell);
+        }
+        let mut indices = [0; LANES];
+        for ((index, place), entry) in indices.iter_mut().zip(places).zip(entries) {
+            *index = low_byte(entry.wrapping_add(place) >> CELL_SHIFT);
+        }
+        indices
     }
+
+    /// The entry of a cell. The mask changes nothing and shows the compiler that every number is within the table.
+    fn cell(&self, number: u32) -> u32 {
+        let place = number as usize & (CELLS - 1);
+        self.cells.get(place).copied().unwrap_or_default()
+    }
+}
+
+/// The place of a float among all floats: its bits, mapped so that they ascend with it from −∞ to ∞.
+const fn rank(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let all_if_negative = bits.cast_signed() >> 31;
+    bits ^ (all_if_negative.cast_unsigned() | (1 << 31))
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "an index: the higher bytes are zero"
+)]
+const fn low_byte(number: u32) -> u8 {
+    number as u8
 }
 
 /// The values in the reference's own order of single-precision operations, so that they agree
@@ -142,6 +172,8 @@ fn floor_to_f32(value: f64) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The oracle: all 256 distances, the lower entry of two equally near ones.
@@ -157,32 +189,85 @@ mod tests {
         u8::try_from(nearest).unwrap()
     }
 
+    fn nearest(values: &[f32], divisor: f32) -> Vec<u8> {
+        let mut indices = Vec::new();
+        DYNAMIC_MAP.put_nearest(&mut indices, values, divisor);
+        indices
+    }
+
+    fn assert_nearest(values: &[f32]) {
+        let indices = nearest(values, 1.0);
+        assert_eq!(indices.len(), values.len());
+        for (&value, index) in values.iter().zip(indices) {
+            // Beyond both ends distances in double precision no longer differ.
+            let expected = nearest_by_search(&DYNAMIC_MAP.code, value.clamp(-2.0, 2.0));
+            assert_eq!(index, expected, "{value:e}");
+        }
+    }
+
+    /// The borders between neighbours, rounded down.
+    fn borders() -> Vec<f32> {
+        let middle = |pair: &[f32]| (f64::from(pair[0]) + f64::from(pair[1])) / 2.0;
+        let pairs = DYNAMIC_MAP.code.windows(2);
+        pairs.map(|pair| floor_to_f32(middle(pair))).collect()
+    }
+
     #[test]
-    fn nearest_is_what_a_search_finds() {
-        let map = &*DYNAMIC_MAP;
+    fn nearest_is_what_a_search_finds_around_every_border_and_entry() {
         let around = |value: f32| [value.next_down(), value, value.next_up()];
-        let cells = (0..=u16::MAX).map(|top| f32::from_bits(u32::from(top) << 16));
-        let values = map
-            .borders
-            .iter()
-            .chain(&map.code)
-            .flat_map(|&value| around(value));
-        for value in values.chain(cells).filter(|value| value.abs() < 16.0) {
-            assert_eq!(
-                map.nearest(value),
-                nearest_by_search(&map.code, value),
-                "{value:e}"
-            );
+        let values: Vec<f32> = borders()
+            .into_iter()
+            .chain(DYNAMIC_MAP.code)
+            .flat_map(around)
+            .collect();
+        assert_nearest(&values);
+    }
+
+    #[test]
+    fn nearest_is_what_a_search_finds_at_the_ends_of_every_cell() {
+        // All exponents, both zeros, subnormal numbers and infinities are among them.
+        let ends = (0..=u16::MAX).flat_map(|top| {
+            let lowest = u32::from(top) << 16;
+            [lowest, lowest | 0xffff].map(f32::from_bits)
+        });
+        let values: Vec<f32> = ends.filter(|value| !value.is_nan()).collect();
+        assert_nearest(&values);
+    }
+
+    #[test]
+    fn every_value_has_an_index_whatever_its_divisor() {
+        let values = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0];
+        for divisor in values {
+            assert_eq!(nearest(&values, divisor).len(), values.len());
+        }
+        assert_eq!(nearest(&[], 1.0), []);
+    }
+
+    proptest! {
+        #[test]
+        fn nearest_is_what_a_search_finds(
+            bits in prop::collection::vec(any::<u32>(), 0..3 * LANES),
+            scaled in prop::collection::vec(-1.0_f32..=1.0, 0..3 * LANES),
+            divisor in any::<f32>().prop_filter("a scale", |scale| *scale > 0.0 && scale.is_finite()),
+        ) {
+            let numbers = bits.into_iter().map(f32::from_bits).filter(|value| !value.is_nan());
+            assert_nearest(&numbers.collect::<Vec<f32>>());
+            let values: Vec<f32> = scaled.iter().map(|value| value * divisor).collect();
+            let normalised = values.iter().map(|value| value / divisor);
+            let expected: Vec<u8> = normalised
+                .map(|value| nearest_by_search(&DYNAMIC_MAP.code, value))
+                .collect();
+            prop_assert_eq!(nearest(&values, divisor), expected);
         }
     }
 
     #[test]
     fn no_cell_contains_two_borders() {
-        let cell = |border: f32| border.to_bits() >> CELL_SHIFT;
-        let inner = &DYNAMIC_MAP.borders[..ENTRIES - 1];
-        assert!(inner.windows(2).all(|pair| cell(pair[0]) != cell(pair[1])));
-        let smallest = f32::from_bits((FIRST_CELL + 1) << CELL_SHIFT);
-        assert!(inner.iter().all(|border| border.abs() >= smallest));
+        let cells: Vec<u32> = borders()
+            .iter()
+            .map(|&border| rank(border.next_up()) >> CELL_SHIFT)
+            .collect();
+        assert!(cells.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //!
 //! The task owns all of the session: dropping it frees the seat, the cache and the bytes.
 
+mod alarm;
 mod open;
 mod step;
 
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use block_network::{PeerId, StreamCall};
 use block_protocol::{ArgsStructure, Compression, ExpertRequest, StepMetadata};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, debug, debug_span};
 
 use super::inputs::Inputs;
@@ -35,6 +35,7 @@ use crate::metrics::{Code, Method, SessionOutcome};
 use crate::request_error::RequestError;
 use crate::session::{Expiry, Session};
 use crate::session_table::Seat;
+use alarm::Alarm;
 
 /// Serves one session to its end.
 pub(super) async fn serve(context: Arc<Context>, call: StreamCall) {
@@ -108,6 +109,7 @@ struct Stay<'a> {
     peer: PeerId,
     inputs: &'a mut Inputs,
     session: Session,
+    alarm: Alarm,
     lease: Lease,
     blocks: Range<usize>,
     /// Which tensor is which argument: as the first step said, for all steps.
@@ -133,7 +135,6 @@ impl Stay<'_> {
     /// Waits for the next step from either side, or for the end.
     async fn next_step(&mut self) -> Result<Result<Step, Ending>, RequestError> {
         loop {
-            let deadline = Instant::from_std(self.session.next_deadline());
             let (request, pushed, size) = tokio::select! {
                 received = self.inputs.next() => match received? {
                     None => return Ok(Err(Ending::Closed)),
@@ -145,10 +146,9 @@ impl Stay<'_> {
                 request = next_push(&mut self.pushes) => (request, true, 0),
                 () = self.context.draining.cancelled() => return Err(RequestError::Draining),
                 taken = self.lease.taken() => return Err(taken),
-                () = sleep_until(deadline) => match self.session.expiry(Instant::now().into_std()) {
-                    None => continue,
-                    Some(Expiry::Idle) => return Ok(Err(Ending::Idle)),
-                    Some(Expiry::TooOld) => return Err(self.too_old()),
+                expiry = self.alarm.rings(&self.session) => match expiry {
+                    Expiry::Idle => return Ok(Err(Ending::Idle)),
+                    Expiry::TooOld => return Err(self.too_old()),
                 },
             };
             if request.tensors.is_empty() && !pushed {

@@ -10,6 +10,7 @@ use super::super::inputs::Inputs;
 use super::super::record::SessionRecord;
 use super::super::request::check_adapter;
 use super::Stay;
+use super::alarm::Alarm;
 use crate::cache_budget::Share;
 use crate::request_error::RequestError;
 use crate::session::{Session, SessionTerms};
@@ -65,11 +66,13 @@ impl<'a> Stay<'a> {
             step_timeout: context.config.step_timeout,
             session_timeout: context.config.session_timeout,
         };
+        let session = Session::new(terms, Instant::now().into_std());
         let stay = Self {
             context,
             peer,
             inputs,
-            session: Session::new(terms, Instant::now().into_std()),
+            alarm: Alarm::new(&session),
+            session,
             lease,
             blocks,
             args: metadata.step.args.clone(),
