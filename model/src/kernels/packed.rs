@@ -7,6 +7,8 @@ use half::{bf16, f16};
 use super::arena::Arena;
 use super::disjoint::Disjoint;
 use super::format::{Format, INPUT_PADDING, INT_BLOCK, NF4_BLOCK, PANEL, SCALE_BYTES};
+use super::level::Level;
+use super::leveled::leveled;
 use super::pool::Pool;
 use super::quantize::{NF4_VALUES, int4_block, int8_block, nf4_block};
 
@@ -73,6 +75,7 @@ impl Packed {
     ) {
         let (format, inputs, padded) = (self.format, self.inputs, self.padded_inputs);
         let panel_bytes = self.panel_bytes();
+        let level = Level::available()[0];
         let bytes = Disjoint::new(self.arena.bytes_mut());
         // Rows of one source panel lie in at most two target panels, which the next source panel may share; so tasks
         // go by target panel, and a task takes the rows that belong there.
@@ -103,7 +106,7 @@ impl Packed {
                     continue;
                 };
                 read(row, &mut values[..inputs]);
-                pack_column(format, &values, column, target);
+                pack_column(level, format, &values, column, target);
             }
         });
     }
@@ -155,8 +158,18 @@ impl Packed {
     }
 }
 
-/// Writes one output's weights into its column of a panel.
-fn pack_column(format: Format, values: &[f32], column: usize, panel: &mut [u8]) {
+leveled! {
+    /// Writes one output's weights into its column of a panel.
+    fn pack_column(format: Format, values: &[f32], column: usize, panel: &mut [u8]) = pack_column_body
+}
+
+#[inline(always)]
+fn pack_column_body<const FMA: bool>(
+    format: Format,
+    values: &[f32],
+    column: usize,
+    panel: &mut [u8],
+) {
     match format {
         Format::F32 => {
             for (group, value) in panel.chunks_exact_mut(PANEL * 4).zip(values) {
@@ -193,11 +206,12 @@ fn pack_column(format: Format, values: &[f32], column: usize, panel: &mut [u8]) 
 }
 
 /// Quantizes an output's weights block by block: a scale, then a word for each `WORD` weights.
+#[inline(always)]
 fn pack_blocks<const BLOCK: usize, const WORD: usize>(
     values: &[f32],
     column: usize,
     panel: &mut [u8],
-    quantize: fn(&[f32], &mut [u8]) -> f16,
+    quantize: impl Fn(&[f32; BLOCK], &mut [u8; BLOCK]) -> f16,
     word: impl Fn(&[u8; WORD]) -> [u8; 4],
 ) {
     let group_bytes = SCALE_BYTES + BLOCK / WORD * PANEL * 4;

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::format::INT_BLOCK;
+use super::format::{INT_BLOCK, NF4_BLOCK};
 
 /// The values of NF4: quantiles of a normal distribution, scaled to [-1, 1].
 ///
@@ -27,6 +27,7 @@ pub(crate) const NF4_VALUES: [f32; 16] = [
 ];
 
 /// A scale as stored, and its inverse: quotients are taken by what will be multiplied back.
+#[inline(always)]
 fn stored_scale(scale: f32) -> (f16, f32) {
     // A scale above the type's range would make every weight of the block infinite.
     let stored = f16::from_f32(scale.clamp(-MAX_SCALE, MAX_SCALE));
@@ -37,48 +38,76 @@ fn stored_scale(scale: f32) -> (f16, f32) {
 /// The largest finite f16.
 const MAX_SCALE: f32 = 65504.0;
 
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest, value| {
-        if value.abs() > f32::abs(largest) {
-            *value
-        } else {
-            largest
+/// The largest value and the negative of the smallest, in lanes.
+#[inline(always)]
+fn extremes<const LEN: usize>(values: &[f32; LEN]) -> (f32, f32) {
+    let (mut highest, mut lowest) = (*values, values.map(|value| -value));
+    let larger = |one: f32, other: f32| if one > other { one } else { other };
+    let mut width = LEN / 2;
+    while width > 0 {
+        for lane in 0..width {
+            highest[lane] = larger(highest[lane], highest[lane + width]);
+            lowest[lane] = larger(lowest[lane], lowest[lane + width]);
         }
-    })
+        width /= 2;
+    }
+    (highest[0], lowest[0])
+}
+
+#[inline(always)]
+fn largest_magnitude<const LEN: usize>(values: &[f32; LEN]) -> f32 {
+    let (highest, lowest) = extremes(values);
+    if highest > lowest { highest } else { lowest }
 }
 
 /// 8 bits: `value ~ scale * integer` with integers in -127..=127, written plus 128.
-pub(crate) fn int8_block(values: &[f32], integers: &mut [u8]) -> f16 {
-    let (scale, inverse) = stored_scale(largest(values).abs() / 127.0);
+#[inline(always)]
+pub(crate) fn int8_block(values: &[f32; INT_BLOCK], integers: &mut [u8; INT_BLOCK]) -> f16 {
+    let (scale, inverse) = stored_scale(largest_magnitude(values) / 127.0);
     for (integer, value) in integers.iter_mut().zip(values) {
-        *integer = ((value * inverse).round_ties_even().clamp(-127.0, 127.0) as i32 + 128) as u8;
+        *integer = (to_integer(value * inverse, -127.0, 127.0) + 128) as u8;
     }
     scale
 }
 
 /// 4 bits as in GGUF's Q4_0: integers in -8..=7, written plus 8; the value of largest magnitude becomes -8.
-pub(crate) fn int4_block(values: &[f32], integers: &mut [u8]) -> f16 {
-    let (scale, inverse) = stored_scale(largest(values) / -8.0);
+#[inline(always)]
+pub(crate) fn int4_block(values: &[f32; INT_BLOCK], integers: &mut [u8; INT_BLOCK]) -> f16 {
+    let (highest, lowest) = extremes(values);
+    let largest = if highest > lowest { highest } else { -lowest };
+    let (scale, inverse) = stored_scale(largest / -8.0);
     for (integer, value) in integers.iter_mut().zip(values) {
-        *integer = ((value * inverse).round_ties_even().clamp(-8.0, 7.0) as i32 + 8) as u8;
+        *integer = (to_integer(value * inverse, -8.0, 7.0) + 8) as u8;
     }
     scale
 }
 
 /// NF4: `value ~ scale * NF4_VALUES[index]`, the scale being the largest magnitude.
-pub(crate) fn nf4_block(values: &[f32], indices: &mut [u8]) -> f16 {
-    let (scale, inverse) = stored_scale(largest(values).abs());
-    for (index, value) in indices.iter_mut().zip(values) {
-        *index = nearest_nf4(value * inverse);
+#[inline(always)]
+pub(crate) fn nf4_block(values: &[f32; NF4_BLOCK], indices: &mut [u8; NF4_BLOCK]) -> f16 {
+    let (scale, inverse) = stored_scale(largest_magnitude(values));
+    let mut counts = [0u32; NF4_BLOCK];
+    for pair in NF4_VALUES.windows(2) {
+        let border = f32::midpoint(pair[0], pair[1]);
+        for (count, value) in counts.iter_mut().zip(values) {
+            *count += u32::from(value * inverse > border);
+        }
+    }
+    for (index, count) in indices.iter_mut().zip(counts) {
+        *index = count as u8;
     }
     scale
 }
 
-fn nearest_nf4(value: f32) -> u8 {
-    let borders = NF4_VALUES
-        .windows(2)
-        .map(|pair| f32::midpoint(pair[0], pair[1]));
-    borders.filter(|border| value > *border).count() as u8
+/// The nearest integer, ties to even, within bounds that single precision counts exactly.
+#[inline(always)]
+fn to_integer(value: f32, least: f32, most: f32) -> i32 {
+    let value = if value > most { most } else { value };
+    let value = if value > least { value } else { least };
+    (value + ROUNDER)
+        .to_bits()
+        .wrapping_sub(ROUNDER.to_bits())
+        .cast_signed()
 }
 
 /// Adding it rounds to an integer, which then stands in the low bits: 1.5 * 2^23.
@@ -127,7 +156,7 @@ pub(crate) fn activation_block(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{NF4_VALUES, activation_block, int4_block, int8_block, nearest_nf4, nf4_block};
+    use super::{NF4_VALUES, activation_block, int4_block, int8_block, nf4_block};
 
     fn block(len: usize) -> impl Strategy<Value = Vec<f32>> {
         prop::collection::vec(-100.0f32..100.0, len)
@@ -143,6 +172,7 @@ mod tests {
         #[test]
         fn integers_are_within_half_a_step(values in block(32)) {
             let mut integers = [0; 32];
+            let values: [f32; 32] = values.try_into().unwrap();
             let scale = int8_block(&values, &mut integers).to_f32();
             for (value, integer) in values.iter().zip(integers) {
                 let back = scale * (f32::from(integer) - 128.0);
@@ -159,6 +189,7 @@ mod tests {
         #[test]
         fn nf4_takes_the_nearest_value(values in block(64)) {
             let mut indices = [0; 64];
+            let values: [f32; 64] = values.try_into().unwrap();
             let scale = nf4_block(&values, &mut indices).to_f32();
             for (value, index) in values.iter().zip(indices) {
                 let distance = |of: f32| (value - scale * of).abs();
@@ -182,12 +213,13 @@ mod tests {
 
     #[test]
     fn zeros_stay_zeros() {
-        let mut bytes = [1; 64];
-        assert_eq!(int8_block(&[0.0; 32], &mut bytes[..32]).to_f32(), 0.0);
-        assert_eq!(bytes[..32], [128; 32]);
-        assert_eq!(int4_block(&[0.0; 32], &mut bytes[..32]).to_f32(), 0.0);
-        assert_eq!(nf4_block(&[0.0; 64], &mut bytes).to_f32(), 0.0);
-        assert_eq!(NF4_VALUES[usize::from(nearest_nf4(0.0))], 0.0);
+        let mut bytes = [1; 32];
+        assert_eq!(int8_block(&[0.0; 32], &mut bytes).to_f32(), 0.0);
+        assert_eq!(bytes, [128; 32]);
+        assert_eq!(int4_block(&[0.0; 32], &mut bytes).to_f32(), 0.0);
+        let mut indices = [1; 64];
+        assert_eq!(nf4_block(&[0.0; 64], &mut indices).to_f32(), 0.0);
+        assert_eq!(NF4_VALUES[usize::from(indices[0])], 0.0);
         let mut integers = [1; 32];
         assert_eq!(activation_block(&[0.0; 32], &mut integers), (0.0, 0));
     }
@@ -216,8 +248,7 @@ mod tests {
 
     #[test]
     fn a_huge_weight_keeps_the_scale_finite() {
-        let mut bytes = [0; 64];
-        assert!(nf4_block(&[1e30; 64], &mut bytes).is_finite());
-        assert!(int8_block(&[1e30; 32], &mut bytes[..32]).is_finite());
+        assert!(nf4_block(&[1e30; 64], &mut [0; 64]).is_finite());
+        assert!(int8_block(&[1e30; 32], &mut [0; 32]).is_finite());
     }
 }
