@@ -66,7 +66,10 @@ impl Plan {
             .dtype
             .unwrap_or_else(|| automatic_dtype(model.dtype));
         check_compression(config.compression, dtype)?;
-        let kv_dtype = config.model.kv_dtype.unwrap_or(KvDType::of_span(dtype));
+        let kv_dtype = config
+            .model
+            .kv_dtype
+            .unwrap_or_else(|| KvDType::of_span(dtype));
         let quant = config.model.quant;
         let memory = CpuOptions {
             quant,
