@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::cache::Caches;
-use crate::contract::Prompts;
 use crate::kernels::attention::{AttentionRow, CachedPages, PageView};
 
 /// Consecutive tokens of one batch row of one session.
 #[derive(Clone, Debug)]
-pub(super) struct Sequence<'a> {
+pub(super) struct Sequence {
+    /// Number of its row in the call.
+    pub(super) row: usize,
     /// Where its cache is.
     pub(super) slot: usize,
     /// Its batch row in that cache.
@@ -19,11 +20,9 @@ pub(super) struct Sequence<'a> {
     /// Row of its first token in the residual stream.
     pub(super) first_row: usize,
     pub(super) tokens: usize,
-    /// Deep prompts of its session, if any.
-    pub(super) prompts: Option<Prompts<'a>>,
 }
 
-impl Sequence<'_> {
+impl Sequence {
     fn rows(&self) -> Range<usize> {
         self.first_row..self.first_row + self.tokens
     }
@@ -44,8 +43,8 @@ pub(super) struct Active {
 
 impl Active {
     /// Takes the sequences that pass through `block`; says whether there are any.
-    pub(super) fn select(&mut self, sequences: &[Sequence<'_>], block: usize) -> bool {
-        let passing = |sequence: &Sequence<'_>| sequence.blocks.contains(&block);
+    pub(super) fn select(&mut self, sequences: &[Sequence], block: usize) -> bool {
+        let passing = |sequence: &Sequence| sequence.blocks.contains(&block);
         let chosen = sequences
             .iter()
             .enumerate()
@@ -85,7 +84,7 @@ impl Active {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ActivePages<'a> {
     pub(super) caches: &'a Caches,
-    pub(super) sequences: &'a [Sequence<'a>],
+    pub(super) sequences: &'a [Sequence],
     pub(super) active: &'a [usize],
     pub(super) block: usize,
 }

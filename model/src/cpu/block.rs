@@ -37,6 +37,11 @@ pub(super) struct Machine {
 pub(super) struct Workspace {
     /// The residual stream, `[tokens, hidden]`.
     pub(super) stream: Vec<f32>,
+    pub(super) sequences: Vec<Sequence>,
+    /// Rows of the call that run now, and the row of each one's first token in the stream.
+    pub(super) running: Vec<(usize, usize)>,
+    /// For each row of the call, whether it is still to run.
+    pub(super) pending: Vec<bool>,
     pub(super) active: Active,
     activations: Activations,
     qkv: Vec<f32>,      // [rows, (heads + 2 * kv_heads) * head_dim]
@@ -49,6 +54,9 @@ impl Workspace {
     pub(super) fn new(level: Level, threads: usize) -> Self {
         Self {
             stream: Vec::new(),
+            sequences: Vec::new(),
+            running: Vec::new(),
+            pending: Vec::new(),
             active: Active::default(),
             activations: Activations::new(level),
             qkv: Vec::new(),
@@ -69,11 +77,10 @@ impl Machine {
         &self,
         number: usize,
         block: &BlockWeights,
-        sequences: &[Sequence<'_>],
         caches: &mut Caches,
         work: &mut Workspace,
     ) {
-        self.attention(number, block, sequences, caches, work);
+        self.attention(number, block, caches, work);
         let rows = work.active.stream_rows.len();
         self.normed(&block.mlp_norm, &block.gate_up, work);
         let width = block.down.weights.inputs().next_multiple_of(PANEL);
@@ -103,7 +110,6 @@ impl Machine {
         &self,
         number: usize,
         block: &BlockWeights,
-        sequences: &[Sequence<'_>],
         caches: &mut Caches,
         work: &mut Workspace,
     ) {
@@ -131,7 +137,7 @@ impl Machine {
             offset: heads * self.head_dim,
         };
         for (row, sequence) in work.active.rows.iter().zip(&work.active.sequences) {
-            let sequence = &sequences[*sequence];
+            let sequence = &work.sequences[*sequence];
             let cache = caches.get_mut(sequence.slot);
             let begins_anew = cache.has_one_block();
             let table = &mut cache.block_mut(number)[sequence.batch_row];
@@ -147,7 +153,7 @@ impl Machine {
         resize(&mut work.attended, rows * query_width);
         let pages = ActivePages {
             caches,
-            sequences,
+            sequences: &work.sequences,
             active: &work.active.sequences,
             block: number,
         };

@@ -12,7 +12,7 @@ use crate::checks::{
     CacheLimits, check_blocks, check_hidden_states, check_prompts, check_row, check_some_batch,
 };
 use crate::contract::{
-    BlockSpan, CacheHandle, ForwardRow, HiddenStates, Prompts, Row, SpanDescription, SpanError,
+    BlockSpan, CacheHandle, ForwardRow, Prompts, Row, SpanDescription, SpanError,
 };
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::level::Level;
@@ -104,34 +104,68 @@ impl CpuSpan {
         Ok(slot)
     }
 
-    /// Runs rows whose caches are ready and all different.
-    fn run(&mut self, sequences: &[Sequence<'_>]) {
-        let Some(blocks) = union(sequences) else {
+    /// Runs the sequences, whose caches are ready and all different.
+    ///
+    /// - `prompts(row)`: the deep prompts of the call's row, if any
+    fn run<'a>(&mut self, prompts: impl Fn(usize) -> Option<Prompts<'a>>) {
+        let Some(blocks) = union(&self.work.sequences) else {
             return;
         };
-        let end = sequences
-            .iter()
-            .map(|sequence| sequence.position + sequence.tokens)
-            .max();
-        self.machine.rotary.prepare(end.unwrap_or(0));
+        let ends = self.work.sequences.iter();
+        let end = ends.map(|sequence| sequence.position + sequence.tokens);
+        self.machine.rotary.prepare(end.max().unwrap_or(0));
         let hidden = self.description.hidden;
         self.work.active.clear();
         for block in blocks {
-            if !self.work.active.select(sequences, block) {
+            if !self.work.active.select(&self.work.sequences, block) {
                 continue;
             }
             for number in &self.work.active.sequences {
-                add_prompt(
-                    &sequences[*number],
-                    block,
-                    &mut self.work.stream,
-                    hidden,
-                    self.description.dtype,
-                );
+                let sequence = &self.work.sequences[*number];
+                if let Some(prompts) = prompts(sequence.row) {
+                    let stream = &mut self.work.stream;
+                    add_prompt(sequence, &prompts, block, stream, hidden);
+                    let start = sequence.first_row * hidden;
+                    let end = start + prompts.shape[2] * hidden;
+                    round_to(self.description.dtype, &mut stream[start..end]);
+                }
             }
             let weights = &self.weights[block - self.description.blocks.start];
             self.machine
-                .run(block, weights, sequences, &mut self.caches, &mut self.work);
+                .run(block, weights, &mut self.caches, &mut self.work);
+        }
+    }
+
+    /// Prepares those pending rows whose caches occur for the first time among them.
+    fn gather(&mut self, rows: &[Row<'_>], outputs: &mut [Result<Vec<f32>, SpanError>]) {
+        self.work.stream.clear();
+        self.work.sequences.clear();
+        self.work.running.clear();
+        for (number, row) in rows.iter().enumerate() {
+            let mut running = self.work.running.iter();
+            let is_taken = running.any(|(other, _)| rows[*other].cache == row.cache);
+            if !self.work.pending[number] || is_taken {
+                continue;
+            }
+            self.work.pending[number] = false;
+            match self.prepare(row) {
+                Err(error) => outputs[number] = Err(error),
+                Ok(slot) => {
+                    let first_row = self.work.stream.len() / self.description.hidden;
+                    let first = Sequence {
+                        row: number,
+                        slot,
+                        batch_row: 0,
+                        blocks: row.blocks.clone(),
+                        position: row.position,
+                        first_row,
+                        tokens: row.hidden_states.shape[1],
+                    };
+                    push_batch(&mut self.work.sequences, &first, row.hidden_states.shape[0]);
+                    self.enter(row.hidden_states.values);
+                    self.work.running.push((number, first_row));
+                }
+            }
         }
     }
 
@@ -170,38 +204,26 @@ impl BlockSpan for CpuSpan {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
-        let mut outputs: Vec<Option<Result<Vec<f32>, SpanError>>> =
-            rows.iter().map(|_| None).collect();
+        let mut outputs: Vec<_> = rows.iter().map(|_| Ok(Vec::new())).collect();
+        self.step_into(rows, &mut outputs);
+        outputs
+    }
+
+    fn step_into(&mut self, rows: &[Row<'_>], outputs: &mut [Result<Vec<f32>, SpanError>]) {
+        self.work.pending.clear();
+        self.work.pending.resize(rows.len(), true);
         // One after the other if a cache occurs twice: the second row continues the first.
-        while outputs.iter().any(Option::is_none) {
-            let mut sequences = Vec::new();
-            let mut chosen = Vec::new();
-            self.work.stream.clear();
-            for (number, row) in rows.iter().enumerate() {
-                let is_new = chosen
-                    .iter()
-                    .all(|(other, _): &(usize, usize)| rows[*other].cache != row.cache);
-                if outputs[number].is_some() || !is_new {
-                    continue;
-                }
-                match self.prepare(row) {
-                    Err(error) => outputs[number] = Some(Err(error)),
-                    Ok(slot) => {
-                        let first_row = self.work.stream.len() / self.description.hidden;
-                        push_sequences(&mut sequences, row, slot, first_row);
-                        self.enter(row.hidden_states.values);
-                        chosen.push((number, first_row));
-                    }
-                }
-            }
-            self.run(&sequences);
-            for (number, first_row) in chosen {
+        while self.work.pending.contains(&true) {
+            self.gather(rows, outputs);
+            self.run(|row| rows[row].prompts);
+            for (number, first_row) in &self.work.running {
                 let start = first_row * self.description.hidden;
-                let len = rows[number].hidden_states.values.len();
-                outputs[number] = Some(Ok(self.work.stream[start..start + len].to_vec()));
+                let len = rows[*number].hidden_states.values.len();
+                if let Ok(output) = &mut outputs[*number] {
+                    output.extend_from_slice(&self.work.stream[start..start + len]);
+                }
             }
         }
-        outputs.into_iter().flatten().collect()
     }
 
     fn forward(&mut self, row: &ForwardRow<'_>) -> Result<Vec<f32>, SpanError> {
@@ -220,24 +242,27 @@ impl BlockSpan for CpuSpan {
         let mut cache = Cache::for_one_pass(&self.pass_pool, limits);
         cache.reserve(&row.blocks, seq).map_err(no_pages)?;
         let slot = self.caches.put(cache);
-        let mut sequences = Vec::new();
-        push_batch(
-            &mut sequences,
-            (slot, 0, 0),
-            &row.blocks,
-            &row.hidden_states,
-            row.prompts,
-        );
+        let first = Sequence {
+            row: 0,
+            slot,
+            batch_row: 0,
+            blocks: row.blocks.clone(),
+            position: 0,
+            first_row: 0,
+            tokens: seq,
+        };
+        self.work.sequences.clear();
+        push_batch(&mut self.work.sequences, &first, batch);
         self.work.stream.clear();
         self.enter(row.hidden_states.values);
-        self.run(&sequences);
+        self.run(|_| row.prompts);
         self.caches.take(slot);
         Ok(self.work.stream.clone())
     }
 }
 
 /// The blocks that any of the sequences passes through.
-fn union(sequences: &[Sequence<'_>]) -> Option<Range<usize>> {
+fn union(sequences: &[Sequence]) -> Option<Range<usize>> {
     let start = sequences
         .iter()
         .map(|sequence| sequence.blocks.start)
@@ -246,55 +271,26 @@ fn union(sequences: &[Sequence<'_>]) -> Option<Range<usize>> {
     Some(start..end)
 }
 
-fn push_sequences<'a>(
-    sequences: &mut Vec<Sequence<'a>>,
-    row: &Row<'a>,
-    slot: usize,
-    first_row: usize,
-) {
-    push_batch(
-        sequences,
-        (slot, row.position, first_row),
-        &row.blocks,
-        &row.hidden_states,
-        row.prompts,
-    );
-}
-
-/// Adds a sequence for each batch row that has tokens.
-fn push_batch<'a>(
-    sequences: &mut Vec<Sequence<'a>>,
-    (slot, position, first_row): (usize, usize, usize),
-    blocks: &Range<usize>,
-    hidden_states: &HiddenStates<'_>,
-    prompts: Option<Prompts<'a>>,
-) {
-    let [batch, tokens, _] = hidden_states.shape;
-    if tokens == 0 {
+/// Adds a sequence for each batch row, if there are tokens; `first` is that of the first one.
+fn push_batch(sequences: &mut Vec<Sequence>, first: &Sequence, batch: usize) {
+    if first.tokens == 0 {
         return;
     }
     sequences.extend((0..batch).map(|batch_row| Sequence {
-        slot,
         batch_row,
-        blocks: blocks.clone(),
-        position,
-        first_row: first_row + batch_row * tokens,
-        tokens,
-        prompts: prompts.filter(|prompts| !prompts.values.is_empty()),
+        first_row: first.first_row + batch_row * first.tokens,
+        ..first.clone()
     }));
 }
 
 /// Adds a block's prompt to the first tokens of a sequence.
 fn add_prompt(
-    sequence: &Sequence<'_>,
+    sequence: &Sequence,
+    prompts: &Prompts<'_>,
     block: usize,
     stream: &mut [f32],
     hidden: usize,
-    dtype: crate::dtype::SpanDType,
 ) {
-    let Some(prompts) = &sequence.prompts else {
-        return;
-    };
     let [_, batch, prefix, _] = prompts.shape;
     let row = sequence.batch_row.min(batch - 1);
     let from = ((block - sequence.blocks.start) * batch + row) * prefix * hidden;
@@ -305,7 +301,6 @@ fn add_prompt(
         .iter_mut()
         .zip(prompt)
         .for_each(|(value, prompt)| *value += prompt);
-    round_to(dtype, stream);
 }
 
 /// Refuses a cache whose tables alone would not fit into memory.

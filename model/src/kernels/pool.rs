@@ -1,12 +1,12 @@
-//! Worker threads for one owner's jobs: fork, join, and nothing between jobs.
+//! Helper threads for one owner's jobs: fork, join, and nothing between jobs.
 //!
-//! - Owner: whoever holds the [`Pool`]; dropping it ends the workers.
+//! - Owner: whoever holds the [`Pool`]; dropping it ends the helpers.
 //! - A job is `tasks` calls of one closure. The caller works, too; everyone takes the next task until none is left, so
-//!   a worker that the system has put aside delays nobody.
-//! - Between jobs workers spin for [`SPIN`] and then park: a step forks several times within microseconds, and an idle
+//!   a helper that the system has put aside delays nobody.
+//! - Between jobs helpers spin for [`SPIN`] and then park: a step forks several times within microseconds, and an idle
 //!   server must not use the processor.
 //!
-//! How a worker knows that a job is still there: `ticket` holds the job's number in its upper half and the next task in
+//! How a helper knows that a job is still there: `ticket` holds the job's number in its upper half and the next task in
 //! its lower half. A task is taken by compare-and-swap, which only succeeds while its job is the present one, and a job
 //! does not end before all taken tasks are done. So whoever has taken a task may look at the job.
 
@@ -35,7 +35,7 @@ type Panic = Box<dyn Any + Send>;
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    helpers: Vec<JoinHandle<()>>,
     /// Held during a job: there is one at a time.
     exclusive: Mutex<()>,
     /// For each thread, the next item of its stream; see [`Pool::run_streams`].
@@ -70,12 +70,12 @@ struct Job<'a> {
 }
 
 impl Pool {
-    /// Starts `threads - 1` workers; at least one thread, the caller's, there always is.
+    /// Starts `threads - 1` helpers; at least one thread, the caller's, there always is.
     ///
     /// # Errors
     /// The operating system's, if it gives no thread.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
-        let workers = threads.saturating_sub(1);
+        let helpers = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
             ticket: AtomicU64::new(CLOSED),
             tasks: AtomicUsize::new(0),
@@ -83,19 +83,19 @@ impl Pool {
             done: AtomicUsize::new(0),
             caller_parked: AtomicBool::new(false),
             caller: Mutex::new(None),
-            parked: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            parked: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
             stopped: AtomicBool::new(false),
         });
         let mut pool = Self {
             shared,
-            workers: Vec::with_capacity(workers),
+            helpers: Vec::with_capacity(helpers),
             exclusive: Mutex::new(()),
-            streams: (0..=workers).map(|_| Padded::default()).collect(),
+            streams: (0..=helpers).map(|_| Padded::default()).collect(),
         };
-        for number in 0..workers {
+        for number in 0..helpers {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(format!("compute-{}", number + 1));
-            pool.workers
+            pool.helpers
                 .push(builder.spawn(move || shared.work(number))?);
         }
         Ok(pool)
@@ -103,7 +103,7 @@ impl Pool {
 
     /// Threads that take part, with the caller's.
     pub(crate) fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.helpers.len() + 1
     }
 
     /// Calls `work(task, thread)` once for each task in `0..tasks`, with `thread` below [`Pool::threads`], no two
@@ -112,7 +112,7 @@ impl Pool {
     /// # Panics
     /// With the panic of a task, after all others have ended.
     pub(crate) fn run(&self, tasks: usize, work: Work<'_>) {
-        if tasks <= 1 || self.workers.is_empty() {
+        if tasks <= 1 || self.helpers.is_empty() {
             (0..tasks).for_each(|task| work(task, 0));
             return;
         }
@@ -162,9 +162,9 @@ impl Pool {
             panic: Mutex::new(None),
         };
         let number = self.shared.publish(&job, tasks);
-        for (parked, worker) in self.shared.parked.iter().zip(&self.workers) {
+        for (parked, helper) in self.shared.parked.iter().zip(&self.helpers) {
             if parked.swap(false, Ordering::SeqCst) {
-                worker.thread().unpark();
+                helper.thread().unpark();
             }
         }
         self.shared.take_tasks(number, 0);
@@ -183,10 +183,10 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        for worker in self.workers.drain(..) {
-            worker.thread().unpark();
-            // A worker catches its tasks' panics, so it ends well.
-            drop(worker.join());
+        for helper in self.helpers.drain(..) {
+            helper.thread().unpark();
+            // A helper catches its tasks' panics, so it ends well.
+            drop(helper.join());
         }
     }
 }
@@ -237,7 +237,7 @@ impl Shared {
     }
 
     /// Does a task that this thread has taken.
-    #[allow(unsafe_code, reason = "workers outlive the job that they work on")]
+    #[allow(unsafe_code, reason = "helpers outlive the job that they work on")]
     fn do_task(&self, task: usize, thread: usize) {
         // SAFETY: the task was taken from the present job and is not counted as done yet, so `Pool::run` is still
         // waiting and the job on its stack is alive.
@@ -269,7 +269,7 @@ impl Shared {
         self.caller_parked.store(false, Ordering::SeqCst);
     }
 
-    /// A worker's life.
+    /// A helper's life.
     fn work(&self, number: usize) {
         let mut last = self.ticket.load(Ordering::Acquire) >> 32;
         // A job may have come before this thread did; only a closed ticket is surely an old one.
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_worker_is_woken_and_a_slow_one_is_waited_for() {
+    fn a_parked_helper_is_woken_and_a_slow_one_is_waited_for() {
         let pool = Pool::new(2).unwrap();
         while !pool.shared.parked[0].load(Ordering::SeqCst) {
             std::thread::yield_now();

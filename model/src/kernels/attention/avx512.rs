@@ -381,27 +381,3 @@ unsafe fn load_vectors(numbers: *const f32) -> [__m512; VECTORS] {
     }
     vectors
 }
-
-/// As [`TileKernel::widen`], which has checked the lengths.
-pub(super) fn widen(integers: &[u32], words: &mut [u32]) {
-    // SAFETY: `TileKernel::new` has seen that the processor has these instructions.
-    unsafe { widen_words(integers, words) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn widen_words(integers: &[u32], words: &mut [u32]) {
-    let whole = words.as_chunks_mut::<LANES>().0;
-    for (integers, words) in integers.as_chunks::<{ LANES / 2 }>().0.iter().zip(whole) {
-        // SAFETY: 32 bytes are there.
-        let bytes = unsafe { _mm256_loadu_si256(integers.as_ptr().cast()) };
-        let low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(bytes)));
-        let high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256::<1>(bytes)));
-        // SAFETY: both are 512 bits, and `words` has as many.
-        unsafe {
-            _mm512_storeu_si512(
-                words.as_mut_ptr().cast(),
-                transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)),
-            )
-        };
-    }
-}

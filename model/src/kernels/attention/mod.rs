@@ -14,6 +14,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_widen;
 mod exponential;
 mod lanes;
 mod layout;
@@ -186,7 +188,7 @@ pub(crate) fn attend(
             &kernel,
             scratch.tasks[task],
             out,
-            &mut scratch.worker(thread),
+            &mut scratch.of_thread(thread),
         );
     });
 }

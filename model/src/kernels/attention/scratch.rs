@@ -14,27 +14,27 @@ const ALIGNMENT: usize = 64;
 pub(crate) struct AttentionScratch {
     pub(super) tasks: Vec<Task>,
     /// One for each thread; a thread locks only its own.
-    workers: Vec<Mutex<WorkerScratch>>,
+    by_thread: Vec<Mutex<ThreadScratch>>,
 }
 
 impl AttentionScratch {
     /// Working memory for so many threads.
     pub(crate) fn new(threads: usize) -> Self {
-        let workers = (0..threads.max(1))
-            .map(|_| Mutex::new(WorkerScratch::new()))
+        let by_thread = (0..threads.max(1))
+            .map(|_| Mutex::new(ThreadScratch::new()))
             .collect();
         Self {
             tasks: Vec::new(),
-            workers,
+            by_thread,
         }
     }
 
     pub(super) fn threads(&self) -> usize {
-        self.workers.len()
+        self.by_thread.len()
     }
 
-    pub(super) fn worker(&self, thread: usize) -> MutexGuard<'_, WorkerScratch> {
-        self.workers[thread]
+    pub(super) fn of_thread(&self, thread: usize) -> MutexGuard<'_, ThreadScratch> {
+        self.by_thread[thread]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -42,7 +42,7 @@ impl AttentionScratch {
 
 /// What one thread needs for one task; the fields are those of `tile::RowGroup`, for all of the task's rows.
 #[derive(Debug)]
-pub(super) struct WorkerScratch {
+pub(super) struct ThreadScratch {
     pub(super) queries: Aligned<u32>,
     pub(super) maxima: Aligned<f32>,
     pub(super) weights: Aligned<f32>,
@@ -56,7 +56,7 @@ pub(super) struct WorkerScratch {
     pub(super) tile: Box<TileScratch>,
 }
 
-impl WorkerScratch {
+impl ThreadScratch {
     fn new() -> Self {
         Self {
             queries: Aligned::new(),

@@ -3,7 +3,7 @@
 use super::layout::{HeadRegion, KvFormat, LANES, PAGE_TOKENS};
 use super::round::pack_row;
 use super::schedule::Task;
-use super::scratch::WorkerScratch;
+use super::scratch::ThreadScratch;
 use super::tile::{LOWEST_MAXIMUM, RowGroup, Tile, TileKernel, TileScratch, View};
 use super::{AttentionCall, AttentionRow, PageView};
 use crate::kernels::disjoint::Disjoint;
@@ -14,7 +14,7 @@ pub(super) fn run(
     kernel: &TileKernel,
     task: Task,
     out: Disjoint<'_, f32>,
-    scratch: &mut WorkerScratch,
+    scratch: &mut ThreadScratch,
 ) {
     let rows = TaskRows {
         call,
@@ -24,7 +24,7 @@ pub(super) fn run(
     };
     let layout = &call.shape.layout;
     let count = task.to - task.from;
-    let WorkerScratch {
+    let ThreadScratch {
         queries,
         maxima,
         weights,

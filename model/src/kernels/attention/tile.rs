@@ -7,10 +7,10 @@
 //!
 //! A weight of zero does not silence a value that is infinite or not a number; see `task` for how that is kept out.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 use super::lanes;
 use super::layout::{LANES, PAGE_TOKENS, PageLayout};
+#[cfg(target_arch = "x86_64")]
+use super::{avx512, avx512_widen};
 use crate::kernels::level::Level;
 
 /// Rows that a kernel takes at most: with four vectors of scores each they fill the 32 registers of AVX-512.
@@ -190,7 +190,7 @@ impl TileKernel {
         );
         match self.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => avx512::widen(integers, words),
+            Level::Avx512 => avx512_widen::widen(integers, words),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => lanes::widen_avx2(integers, words),
             _ => lanes::widen_portable(integers, words),
