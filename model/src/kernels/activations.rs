@@ -176,6 +176,11 @@ impl Activations {
         self.rows.div_ceil(max_tile_rows(self.level, self.format))
     }
 
+    /// Rows of the largest tile.
+    pub(crate) fn tile_rows(&self) -> usize {
+        self.rows.div_ceil(self.tiles().max(1))
+    }
+
     /// The rows of one tile, and their words.
     pub(crate) fn tile(&self, number: usize) -> (Range<usize>, Tile<'_>) {
         let rows = tile_rows(self.rows, self.tiles(), number);

@@ -14,6 +14,9 @@ use super::tile;
 /// Panels that a sink can take at once: a gate's and its factor's.
 pub(crate) const MAX_PANELS_AT_ONCE: usize = 2;
 
+/// Rows of a tile for which the sums are kept in little room: one or two users.
+const FEW_ROWS: usize = 2;
+
 /// Bytes of weights, times rows, below which waking a second thread costs more than it saves.
 const MIN_BYTES_FOR_THREADS: usize = 64 * 1024;
 
@@ -58,29 +61,48 @@ pub(crate) fn product(
         return;
     }
     let units = weights.panels() / at_once;
-    let multiply_unit = |unit: usize| {
-        let mut sums = [[[0.0; PANEL]; MAX_TILE_ROWS]; MAX_PANELS_AT_ONCE];
-        for number in 0..activations.tiles() {
-            let (rows, tile) = activations.tile(number);
-            for (panel, sums) in sums.iter_mut().enumerate().take(at_once) {
-                let panel = weights.panel(unit * at_once + panel);
-                tile::multiply(
-                    level,
-                    weights.format(),
-                    panel,
-                    tile,
-                    &mut sums[..rows.len()],
-                );
-            }
-            let [first, second] = &sums;
-            let both: [&Sums; MAX_PANELS_AT_ONCE] = [&first[..rows.len()], &second[..rows.len()]];
-            sink.put(unit, rows.start, &both[..at_once]);
-        }
+    let job = Job {
+        level,
+        weights,
+        activations,
+        sink,
+    };
+    let multiply_unit: &(dyn Fn(usize) + Sync) = if activations.tile_rows() <= FEW_ROWS {
+        &|unit| job.multiply::<FEW_ROWS>(unit, at_once)
+    } else {
+        &|unit| job.multiply::<MAX_TILE_ROWS>(unit, at_once)
     };
     if weights.bytes() * rows < MIN_BYTES_FOR_THREADS {
         (0..units).for_each(multiply_unit);
     } else {
-        pool.run_streams(units, &multiply_unit);
+        pool.run_streams(units, multiply_unit);
+    }
+}
+
+/// One product.
+struct Job<'a> {
+    level: Level,
+    weights: &'a Packed,
+    activations: &'a Activations,
+    sink: &'a dyn Sink,
+}
+
+impl Job<'_> {
+    /// Multiplies all rows with the panels of one unit. `ROWS` is at least what a tile has; room for more would have to
+    /// be cleared for each unit.
+    fn multiply<const ROWS: usize>(&self, unit: usize, at_once: usize) {
+        let mut sums = [[[0.0; PANEL]; ROWS]; MAX_PANELS_AT_ONCE];
+        let format = self.weights.format();
+        for number in 0..self.activations.tiles() {
+            let (rows, tile) = self.activations.tile(number);
+            for (panel, sums) in sums.iter_mut().enumerate().take(at_once) {
+                let panel = self.weights.panel(unit * at_once + panel);
+                tile::multiply(self.level, format, panel, tile, &mut sums[..rows.len()]);
+            }
+            let [first, second] = &sums;
+            let both: [&Sums; MAX_PANELS_AT_ONCE] = [&first[..rows.len()], &second[..rows.len()]];
+            self.sink.put(unit, rows.start, &both[..at_once]);
+        }
     }
 }
 
