@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use block_client::{Hop, HopStep};
-use block_model::{BlockSpan, CandleSpan, ComputeDevice, ModelSource, SpanDType};
+use block_model::{BlockSpan, CpuOptions, CpuSpan, ModelSource, SpanDType};
 use block_network::ClientStream;
 use block_protocol::compression::encode_f32;
 use block_protocol::{Compression, DType, WireTensor};
@@ -50,7 +50,11 @@ struct Kind {
 
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let source = ModelSource::directory(models::fable())?;
-    let embedded = || CandleSpan::load(&source, 0..8, SpanDType::F32, ComputeDevice::Cpu);
+    let options = CpuOptions {
+        threads: Some(1),
+        ..CpuOptions::new(SpanDType::F32)
+    };
+    let embedded = || CpuSpan::load(&source, 0..8, &options);
     let mut figures = measure(
         embedded()?,
         &Kind {

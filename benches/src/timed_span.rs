@@ -52,6 +52,13 @@ impl<S: BlockSpan> BlockSpan for TimedSpan<S> {
         answers
     }
 
+    fn step_into(&mut self, rows: &[Row<'_>], outputs: &mut [Result<Vec<f32>, SpanError>]) {
+        let started = Instant::now();
+        self.span.step_into(rows, outputs);
+        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last.0.store(nanos, Ordering::Relaxed);
+    }
+
     fn forward(&mut self, row: &ForwardRow<'_>) -> Result<Vec<f32>, SpanError> {
         self.span.forward(row)
     }
@@ -93,6 +100,20 @@ pub(crate) struct CountingSpan {
     pub(crate) counts: Arc<Counts>,
 }
 
+impl CountingSpan {
+    /// Counts a call, if a single token is in it.
+    fn count(&self, rows: &[Row<'_>]) {
+        let single = rows
+            .iter()
+            .filter(|row| row.hidden_states.shape[1] == 1)
+            .count();
+        if single > 0 {
+            self.counts.calls.fetch_add(1, Ordering::Relaxed);
+            self.counts.rows.fetch_add(single as u64, Ordering::Relaxed);
+        }
+    }
+}
+
 impl BlockSpan for CountingSpan {
     fn description(&self) -> &SpanDescription {
         self.span.description()
@@ -112,15 +133,13 @@ impl BlockSpan for CountingSpan {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
-        let single = rows
-            .iter()
-            .filter(|row| row.hidden_states.shape[1] == 1)
-            .count();
-        if single > 0 {
-            self.counts.calls.fetch_add(1, Ordering::Relaxed);
-            self.counts.rows.fetch_add(single as u64, Ordering::Relaxed);
-        }
+        self.count(rows);
         self.span.step(rows)
+    }
+
+    fn step_into(&mut self, rows: &[Row<'_>], outputs: &mut [Result<Vec<f32>, SpanError>]) {
+        self.count(rows);
+        self.span.step_into(rows, outputs);
     }
 
     fn forward(&mut self, row: &ForwardRow<'_>) -> Result<Vec<f32>, SpanError> {
