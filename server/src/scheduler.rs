@@ -4,6 +4,8 @@
 //!   [`MAX_TURN_ROWS`] rows, plus one chunk of at most one longer step, a prompt.
 //! - A prompt beside short steps gives [`CROWD_CHUNK_TOKENS`] to a turn, one alone [`MAX_CHUNK_TOKENS`]. It advances in
 //!   every turn, however many short steps come, and then goes to the back of the line of prompts.
+//! - Right after short steps a prompt alone gives [`RETURN_CHUNK_TOKENS`], for [`RETURN_TURNS`]: those users are about
+//!   to send their next step, and would find the thread taken.
 //! - Round robin over peers, and over a peer's jobs: a peer with eight sessions gets no more turns than one with one.
 //! - Inference before forward; but after [`FORWARD_PATIENCE_TURNS`] inference turns a waiting forward gets one.
 //! - Nothing is waited for: what is ready when the thread is free makes the turn.
@@ -29,6 +31,14 @@ pub const CROWD_CHUNK_TOKENS: usize = 32;
 /// `batch x seq` tokens that a prompt gives to a turn of its own: enough rows that reading the weights does not show. A
 /// short step that comes meanwhile waits for no more than this.
 pub const MAX_CHUNK_TOKENS: usize = 512;
+
+/// `batch x seq` tokens that a prompt gives to a turn right after one with short steps: so few take hardly longer than
+/// one, as the weights are read either way.
+pub const RETURN_CHUNK_TOKENS: usize = 8;
+
+/// Turns in a row for which users of short steps are expected back: a few single steps' time, which a client's way there
+/// and back rarely exceeds, and a small part of what a prompt takes that comes when nobody returns.
+pub const RETURN_TURNS: u32 = 4;
 
 /// Tokens in one turn, except that a batch wider than a chunk gives one token of each sequence.
 pub const MAX_TURN_TOKENS: usize = 512;
@@ -109,6 +119,8 @@ pub struct Scheduler<P, S, F> {
     forwards: Line<P, F>,
     forward_caps: LineCaps,
     turns_since_forward: u32,
+    /// Turns of prompts alone since short steps ran.
+    turns_since_short: u32,
 }
 
 impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
@@ -122,6 +134,7 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
             forwards: Line::new(forwards.jobs),
             forward_caps: forwards,
             turns_since_forward: 0,
+            turns_since_short: RETURN_TURNS,
         }
     }
 
@@ -221,18 +234,25 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
                 chunk,
             });
         }
+        let has_short = !picked.is_empty();
         if let Some((peer, prompt)) = prompt {
-            let most = if picked.is_empty() {
-                MAX_CHUNK_TOKENS
-            } else {
+            let most = if has_short {
                 CROWD_CHUNK_TOKENS
+            } else if self.turns_since_short < RETURN_TURNS {
+                RETURN_CHUNK_TOKENS
+            } else {
+                MAX_CHUNK_TOKENS
             };
+            self.turns_since_short = self.turns_since_short.saturating_add(1);
             let chunk = prompt.chunk(most);
             picked.push(Picked {
                 peer,
                 prompt,
                 chunk,
             });
+        }
+        if has_short {
+            self.turns_since_short = 0;
         }
     }
 
