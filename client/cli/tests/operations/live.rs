@@ -22,6 +22,9 @@ const PROMPT: &str = "1,40,41,42,43,44,45,46";
 /// New tokens of the generation that is counted.
 const TOKENS: usize = 120;
 
+/// New tokens of a generation that is watched: it takes several scrapes, and stays below a session's greatest length.
+const LOAD_TOKENS: usize = 4000;
+
 /// What Grafana puts for `$__rate_interval`: it makes it at least four scrapes long.
 const RATE_WINDOW: &str = "10s";
 
@@ -147,7 +150,7 @@ fn await_counters(prometheus: &Prometheus, summary: Summary, servers: &[&str]) {
 /// One generation after the other.
 fn generate_until(served: &AtomicBool, server: &Server, prometheus: &Prometheus) {
     for number in 0.. {
-        let mut client = Client::start(&format!("load-{number}"), server, 400);
+        let mut client = Client::start(&format!("load-{number}"), server, LOAD_TOKENS);
         prometheus.scrape_client(&client.address);
         let done = || served.load(Ordering::Relaxed);
         eventually(|| {
