@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use crate::config::ModelConfig;
 use crate::contract::{HiddenStates, Prompts, Row, SpanError};
+use crate::error::LoadError;
 
 /// What a cache was opened for.
 #[derive(Clone, Debug)]
@@ -48,6 +50,20 @@ pub(crate) fn check_row(
             position: row.position,
             tokens: seq,
             max_length: cache.max_length,
+        });
+    }
+    Ok(())
+}
+
+/// Checks that a span to load is a non-empty part of the model.
+pub(crate) fn check_blocks_of_model(
+    blocks: &Range<usize>,
+    config: &ModelConfig,
+) -> Result<(), LoadError> {
+    if blocks.is_empty() || blocks.end > config.num_blocks {
+        return Err(LoadError::BlocksOutsideModel {
+            requested: blocks.clone(),
+            num_blocks: config.num_blocks,
         });
     }
     Ok(())

@@ -87,9 +87,13 @@ impl ClientHead {
         };
         let mut head =
             Packed::zeros(format, config.vocab, config.hidden).map_err(LoadError::place)?;
-        head.fill(&pool, Place::From(0), config.vocab, &|row, values| {
-            rows.read(row, values)
-        });
+        head.fill(
+            level,
+            &pool,
+            Place::From(0),
+            config.vocab,
+            &|row, values| rows.read(row, values),
+        );
         Ok(Self {
             level,
             pool,

@@ -10,6 +10,7 @@ use super::rope::RopeTable;
 use super::span::CandleSpan;
 use super::stack::BlockStack;
 use super::weights::WeightReader;
+use crate::checks::check_blocks_of_model;
 use crate::contract::SpanDescription;
 use crate::device::{ComputeDevice, tensor_dtype};
 use crate::dtype::SpanDType;
@@ -33,12 +34,7 @@ impl CandleSpan {
         device: ComputeDevice,
     ) -> Result<Self, LoadError> {
         let config = source.config();
-        if blocks.is_empty() || blocks.end > config.num_blocks {
-            return Err(LoadError::BlocksOutsideModel {
-                requested: blocks,
-                num_blocks: config.num_blocks,
-            });
-        }
+        check_blocks_of_model(&blocks, config)?;
         let opened = device.open()?;
         let names = |block| tensor_names(config, block);
         let names: Vec<String> = blocks.clone().flat_map(names).collect();

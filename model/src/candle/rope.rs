@@ -53,22 +53,7 @@ impl RopeTable {
     }
 
     fn grow(&mut self, positions: usize) -> Result<()> {
-        let count = positions * self.half_dim;
-        let mut cos = Vec::with_capacity(count);
-        let mut sin = Vec::with_capacity(count);
-        let scale = self.config.attention_factor() as f32;
-        let mut frequencies = self.config.frequencies(self.half_dim, 0);
-        for position in 0..positions {
-            if self.config.changes_at(position) {
-                frequencies = self.config.frequencies(self.half_dim, position);
-            }
-            for frequency in &frequencies {
-                // In single precision, because that is how the models were trained.
-                let angle = position as f32 * frequency;
-                cos.push(angle.cos() * scale);
-                sin.push(angle.sin() * scale);
-            }
-        }
+        let (cos, sin) = self.config.cos_and_sin(self.half_dim, 0..positions);
         let shape = (positions, 1, self.half_dim);
         let (dtype, device) = (self.cos.dtype(), self.cos.device().clone());
         self.cos = Tensor::from_vec(cos, shape, &device)?.to_dtype(dtype)?;

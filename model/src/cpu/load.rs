@@ -9,16 +9,17 @@ use super::options::CpuOptions;
 use super::rotary::RotaryTable;
 use super::span::{CpuSpan, Parts};
 use super::weights::{BlockWeights, Projection};
+use crate::checks::check_blocks_of_model;
 use crate::config::ModelConfig;
 use crate::contract::SpanDescription;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
 use crate::families::{llama, tensor_names};
-use crate::kernels::attention::{AttentionShape, KvFormat, PAGE_TOKENS, PageLayout};
+use crate::kernels::attention::{AttentionShape, PAGE_TOKENS};
 use crate::kernels::format::{Format, PANEL};
+use crate::kernels::level::Level;
 use crate::kernels::packed::{Packed, Place};
 use crate::kernels::pool::Pool;
-use crate::quant::KvDType;
 use crate::source::{Checkpoint, ModelSource};
 
 impl CpuSpan {
@@ -34,12 +35,7 @@ impl CpuSpan {
         options: &CpuOptions,
     ) -> Result<Self, LoadError> {
         let config = source.config();
-        if blocks.is_empty() || blocks.end > config.num_blocks {
-            return Err(LoadError::BlocksOutsideModel {
-                requested: blocks,
-                num_blocks: config.num_blocks,
-            });
-        }
+        check_blocks_of_model(&blocks, config)?;
         let level = options.level()?;
         let names: Vec<String> = blocks
             .clone()
@@ -53,6 +49,7 @@ impl CpuSpan {
         let loader = Loader {
             config,
             checkpoint: &checkpoint,
+            level,
             pool: &pool,
             format,
         };
@@ -61,11 +58,7 @@ impl CpuSpan {
             loaded.push(loader.block(block)?);
             debug!(block, "block loaded");
         }
-        let layout = PageLayout {
-            format: kv_format(options.kv_dtype()),
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
+        let layout = options.page_layout(config);
         let description = SpanDescription {
             hidden: config.hidden,
             kv_heads: config.kv_heads,
@@ -77,7 +70,7 @@ impl CpuSpan {
             kernels: Some(level),
             device: "cpu".to_owned(),
             weight_bytes: loaded.iter().map(BlockWeights::bytes).sum(),
-            kv_bytes_per_token_per_block: layout.bytes().div_ceil(PAGE_TOKENS),
+            kv_bytes_per_token_per_block: layout.bytes_per_token(),
             kv_page_tokens: PAGE_TOKENS,
             blocks: blocks.clone(),
         };
@@ -103,14 +96,6 @@ impl CpuSpan {
     }
 }
 
-pub(super) fn kv_format(dtype: KvDType) -> KvFormat {
-    match dtype {
-        KvDType::F32 => KvFormat::F32,
-        KvDType::Bf16 => KvFormat::Bf16,
-        KvDType::Int8 => KvFormat::Int8,
-    }
-}
-
 /// The float type in which products are made, or that quantized weights stand for.
 fn compute_dtype(format: Format) -> SpanDType {
     match format {
@@ -123,6 +108,7 @@ fn compute_dtype(format: Format) -> SpanDType {
 struct Loader<'a> {
     config: &'a ModelConfig,
     checkpoint: &'a Checkpoint,
+    level: Level,
     pool: &'a Pool,
     format: Format,
 }
@@ -186,9 +172,13 @@ impl Loader<'_> {
             let rows = self
                 .checkpoint
                 .rows(&format!("{}.weight", part.name), [part.rows, inputs])?;
-            weights.fill(self.pool, part.place, part.rows, &|row, values| {
-                rows.read(row, values)
-            });
+            weights.fill(
+                self.level,
+                self.pool,
+                part.place,
+                part.rows,
+                &|row, values| rows.read(row, values),
+            );
             if has_bias {
                 bias.resize(weights.panels() * PANEL, 0.0);
                 for (row, value) in self

@@ -1,10 +1,9 @@
 //! What a span will take, known before it is loaded.
 
-use super::load::kv_format;
 use super::options::CpuOptions;
 use crate::config::ModelConfig;
 use crate::dtype::SpanDType;
-use crate::kernels::attention::{PAGE_TOKENS, PageLayout};
+use crate::kernels::attention::PAGE_TOKENS;
 use crate::kernels::format::{INPUT_PADDING, PANEL};
 
 /// Memory of a span with certain options.
@@ -22,14 +21,10 @@ impl CpuOptions {
     /// What a span of this model will take. A configuration that does not say the type of its weights is read as f32, so
     /// the weights may then turn out smaller.
     pub fn memory(&self, config: &ModelConfig) -> CpuMemory {
-        let layout = PageLayout {
-            format: kv_format(self.kv_dtype()),
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
+        let layout = self.page_layout(config);
         CpuMemory {
             block_bytes: self.block_bytes(config),
-            kv_bytes_per_token: layout.bytes().div_ceil(PAGE_TOKENS),
+            kv_bytes_per_token: layout.bytes_per_token(),
             kv_page_tokens: PAGE_TOKENS,
         }
     }

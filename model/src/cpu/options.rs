@@ -1,7 +1,9 @@
 //! What an operator may choose.
 
+use crate::config::ModelConfig;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
+use crate::kernels::attention::{KvFormat, PageLayout};
 use crate::kernels::format::Format;
 use crate::kernels::level::Level;
 use crate::quant::{KvDType, Quant};
@@ -52,6 +54,19 @@ impl CpuOptions {
             (Quant::Int8, _) => Format::Int8,
             (Quant::Int4, _) => Format::Int4,
             (Quant::Nf4, _) => Format::Nf4,
+        }
+    }
+
+    /// How keys and values of a model will lie in a page.
+    pub(crate) fn page_layout(&self, config: &ModelConfig) -> PageLayout {
+        PageLayout {
+            format: match self.kv_dtype() {
+                KvDType::F32 => KvFormat::F32,
+                KvDType::Bf16 => KvFormat::Bf16,
+                KvDType::Int8 => KvFormat::Int8,
+            },
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
         }
     }
 

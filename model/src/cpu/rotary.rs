@@ -33,19 +33,11 @@ impl RotaryTable {
             return;
         }
         let positions = end.max(2 * self.positions).max(FIRST_POSITIONS);
-        let scale = self.config.attention_factor() as f32;
-        let mut frequencies = self.config.frequencies(self.half_dim, self.positions);
-        for position in self.positions..positions {
-            if self.config.changes_at(position) {
-                frequencies = self.config.frequencies(self.half_dim, position);
-            }
-            for frequency in &frequencies {
-                // In single precision, because that is how the models were trained.
-                let angle = position as f32 * frequency;
-                self.cos.push(angle.cos() * scale);
-                self.sin.push(angle.sin() * scale);
-            }
-        }
+        let (cos, sin) = self
+            .config
+            .cos_and_sin(self.half_dim, self.positions..positions);
+        self.cos.extend(cos);
+        self.sin.extend(sin);
         self.positions = positions;
     }
 

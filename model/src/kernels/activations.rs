@@ -12,6 +12,7 @@ use super::level::Level;
 use super::leveled::leveled;
 use super::pool::Pool;
 use super::quantize::activation_block;
+use super::rounding::bf16_pair;
 
 /// Below so many values a second thread gains less than waking it costs.
 const MIN_VALUES_FOR_THREADS: usize = 32 * 1024;
@@ -207,21 +208,9 @@ fn singles_body<const FMA: bool>(values: &[f32], [row, rows]: [usize; 2], words:
     }
 }
 
-/// The nearest bf16, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn to_bf16(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if value.is_nan() {
-        bits >> 16 | 0x40
-    } else {
-        rounded
-    }
-}
-
 #[inline(always)]
 fn pairs_body<const FMA: bool>(values: &[f32], [row, rows]: [usize; 2], words: &mut [u32]) {
-    let word = |[low, high]: [f32; 2]| to_bf16(low) | to_bf16(high) << 16;
+    let word = |[low, high]: [f32; 2]| bf16_pair(low, high);
     let pairs = values.as_chunks::<2>().0;
     if rows == 1 {
         for (target, pair) in words.iter_mut().zip(pairs) {

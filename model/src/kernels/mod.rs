@@ -9,7 +9,7 @@
 //! - `activations`: the other operand, in tiles of a few rows
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
 //! - `attention`: over the paged KV cache
-//! - `sinks`: what becomes of a product; `norm`, `silu`: the small operations between products
+//! - `sinks`: what becomes of a product; `norm`, `silu`: the small operations between products; `rounding`
 //! - `peak`: what the processor could do at best, for benchmarks
 
 pub(crate) mod activations;
@@ -25,6 +25,7 @@ pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod quantize;
+pub(crate) mod rounding;
 pub(crate) mod silu;
 pub(crate) mod sinks;
 mod tile;

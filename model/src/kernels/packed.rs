@@ -11,6 +11,7 @@ use super::level::Level;
 use super::leveled::leveled;
 use super::pool::Pool;
 use super::quantize::{NF4_VALUES, int4_block, int8_block, nf4_block};
+use super::rounding::bf16_pair;
 
 /// A matrix `[outputs, inputs]` in one of the formats of [`super::format`].
 #[derive(Debug)]
@@ -68,6 +69,7 @@ impl Packed {
     /// - `rows`: their number; `read(row, values)` fills `[inputs]` values of one
     pub(crate) fn fill(
         &mut self,
+        level: Level,
         pool: &Pool,
         place: Place,
         rows: usize,
@@ -75,7 +77,6 @@ impl Packed {
     ) {
         let (format, inputs, padded) = (self.format, self.inputs, self.padded_inputs);
         let panel_bytes = self.panel_bytes();
-        let level = Level::available()[0];
         let bytes = Disjoint::new(self.arena.bytes_mut());
         // Rows of one source panel lie in at most two target panels, which the next source panel may share; so tasks
         // go by target panel, and a task takes the rows that belong there.
@@ -185,8 +186,7 @@ fn pack_column_body<const FMA: bool>(
         Format::Bf16 | Format::Bf16Exact => {
             let pairs = values.as_chunks::<2>().0;
             for (group, pair) in panel.chunks_exact_mut(PANEL * 4).zip(pairs) {
-                let [low, high] = pair.map(|value| bf16::from_f32(value).to_le_bytes());
-                let word = [low[0], low[1], high[0], high[1]];
+                let word = bf16_pair(pair[0], pair[1]).to_le_bytes();
                 group[column * 4..column * 4 + 4].copy_from_slice(&word);
             }
         }
@@ -277,6 +277,7 @@ mod tests {
 
     use super::{Packed, Place};
     use crate::kernels::format::Format;
+    use crate::kernels::level::Level;
     use crate::kernels::pool::Pool;
 
     /// How far a packed weight may be from its value, as a share of its block's largest.
@@ -301,7 +302,7 @@ mod tests {
             let pool = Pool::new(2).unwrap();
             for format in Format::ALL {
                 let mut packed = Packed::zeros(format, outputs + start, inputs).unwrap();
-                packed.fill(&pool, Place::From(start), outputs, &|row, values| {
+                packed.fill(Level::Portable, &pool, Place::From(start), outputs, &|row, values| {
                     for (input, target) in values.iter_mut().enumerate() {
                         *target = value(row, input);
                     }
@@ -323,7 +324,7 @@ mod tests {
         let pool = Pool::new(1).unwrap();
         let mut packed = Packed::zeros(Format::F32, 192, 8).unwrap();
         for (place, offset) in [(Place::EvenPanels, 0.0), (Place::OddPanels, 1000.0)] {
-            packed.fill(&pool, place, 70, &|row, values| {
+            packed.fill(Level::Portable, &pool, place, 70, &|row, values| {
                 values.fill(row as f32 + offset)
             });
         }

@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::format::{INT_BLOCK, NF4_BLOCK};
+use super::rounding::nearest_integer;
 
 /// The values of NF4: quantiles of a normal distribution, scaled to [-1, 1].
 ///
@@ -104,14 +105,8 @@ pub(crate) fn nf4_block(values: &[f32; NF4_BLOCK], indices: &mut [u8; NF4_BLOCK]
 fn to_integer(value: f32, least: f32, most: f32) -> i32 {
     let value = if value > most { most } else { value };
     let value = if value > least { value } else { least };
-    (value + ROUNDER)
-        .to_bits()
-        .wrapping_sub(ROUNDER.to_bits())
-        .cast_signed()
+    nearest_integer(value)
 }
-
-/// Adding it rounds to an integer, which then stands in the low bits: 1.5 * 2^23.
-const ROUNDER: f32 = 12_582_912.0;
 
 /// Activations of one block in 8 bits: `value ~ scale * integer`, integers in -127..=127; returns scale and sum of the
 /// integers. Without branches, so that it runs in vectors.
@@ -143,9 +138,7 @@ pub(crate) fn activation_block(
     };
     let mut sum = 0;
     for lane in 0..INT_BLOCK {
-        let rounded = (values[lane] * inverse + ROUNDER)
-            .to_bits()
-            .wrapping_sub(ROUNDER.to_bits());
+        let rounded = nearest_integer(values[lane] * inverse);
         integers[lane] = rounded as i8;
         sum += i32::from(rounded as i8);
     }

@@ -2,12 +2,10 @@
 
 use super::format::PANEL;
 use super::leveled::{leveled, multiply_add};
+use super::rounding::ROUNDER;
 
 /// Beyond it the exponential leaves what normal numbers of single precision can hold.
 const LARGEST_EXPONENT: f32 = 87.0;
-
-/// Adding it rounds to an integer, which then stands in the low bits: 1.5 * 2^23.
-const ROUNDER: f32 = 12_582_912.0;
 
 /// ln 2 in two parts; products of the first with small integers are exact.
 const LN_2_HIGH: f32 = 0.693_359_4;

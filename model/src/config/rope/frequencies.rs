@@ -6,10 +6,35 @@
 //! token's output depend on how the prompt was cut.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use crate::config::{RopeConfig, RopeScaling};
 
 impl RopeConfig {
+    /// Cosines and sines of the angles at some positions, `[positions, half_dim]` each.
+    pub(crate) fn cos_and_sin(
+        &self,
+        half_dim: usize,
+        positions: Range<usize>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let count = positions.len() * half_dim;
+        let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let scale = self.attention_factor() as f32;
+        let mut frequencies = self.frequencies(half_dim, positions.start);
+        for position in positions {
+            if self.changes_at(position) {
+                frequencies = self.frequencies(half_dim, position);
+            }
+            for frequency in &frequencies {
+                // In single precision, because that is how the models were trained.
+                let angle = position as f32 * frequency;
+                cos.push(angle.cos() * scale);
+                sin.push(angle.sin() * scale);
+            }
+        }
+        (cos, sin)
+    }
+
     /// Radians per position of each pair of dimensions, for the token at `position`.
     pub(crate) fn frequencies(&self, half_dim: usize, position: usize) -> Vec<f32> {
         let length = position + 1;
@@ -123,7 +148,7 @@ impl RopeConfig {
         }
     }
 
-    pub(crate) fn attention_factor(&self) -> f64 {
+    fn attention_factor(&self) -> f64 {
         match &self.scaling {
             RopeScaling::Yarn {
                 attention_factor, ..

@@ -4,6 +4,9 @@
 //! exactly 1: so `2^0` is exactly 1, and rescaling by it changes nothing. Its relative error is below 1e-7, plus that
 //! of rounding.
 
+use crate::kernels::leveled::multiply_add;
+use crate::kernels::rounding::ROUNDER;
+
 /// Coefficients of `f^1` to `f^5`, minimax for the relative error.
 #[allow(
     clippy::approx_constant,
@@ -23,9 +26,6 @@ pub(super) const LOWEST: f32 = -200.0;
 /// Smallest exponent whose power is a normal number; plain code gives 0 below it.
 const LOWEST_NORMAL: f32 = -126.0;
 
-/// Adding and taking away `1.5 * 2^23` rounds to an integer, which the sum's low bits hold.
-const ROUNDER: f32 = 12_582_912.0;
-
 /// `2^x` for `x <= 127`; 0 below -126; NaN for NaN.
 #[inline(always)]
 pub(super) fn power_of_two<const FMA: bool>(x: f32) -> f32 {
@@ -40,13 +40,6 @@ pub(super) fn power_of_two<const FMA: bool>(x: f32) -> f32 {
     let exponent = rounded.to_bits() << 23;
     let scaled = power * f32::from_bits(exponent.wrapping_add(1.0_f32.to_bits()));
     if x < LOWEST_NORMAL { 0.0 } else { scaled }
-}
-
-/// `a * b + c`, rounded once if the processor can do it in one instruction.
-#[inline(always)]
-pub(super) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    // Without the instruction, `mul_add` is a slow library call.
-    if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The tile kernel in plain code over arrays of lanes, which compilers turn into vectors of any width.
 
-use super::exponential::{multiply_add, power_of_two};
+use super::exponential::power_of_two;
 use super::layout::{LANES, PAGE_TOKENS};
-use super::round::{high_half, low_half};
 use super::tile::{RowGroup, ScoreRule, Tile, TileKernel, TileScratch, View, steps_seen};
+use crate::kernels::leveled::multiply_add;
+use crate::kernels::rounding::{high_half, low_half};
 
 /// Lanes of a sum where vectors have 128 bits: those of four rows fill half of 16 registers.
 const NARROW: usize = LANES / 2;

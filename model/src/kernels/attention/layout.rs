@@ -65,6 +65,11 @@ impl PageLayout {
         self.words() * size_of::<u32>()
     }
 
+    /// Bytes of a token's keys and values, rounded up.
+    pub(crate) const fn bytes_per_token(&self) -> usize {
+        self.bytes().div_ceil(PAGE_TOKENS)
+    }
+
     /// Width of a head as stored.
     pub(super) const fn width(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)

@@ -1,34 +1,6 @@
-//! Rounding to the number formats of the cache, in plain code that compilers vectorise.
+//! Rows of single precision as the words that attention multiplies.
 
-/// The nearest bf16, ties to even, in the low half of the answer; a NaN stays one.
-#[inline(always)]
-pub(super) fn bf16_bits(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    if value.is_nan() {
-        (bits >> 16) | 0x40
-    } else {
-        rounded
-    }
-}
-
-/// Two numbers as one word of bf16, the first in the low half.
-#[inline(always)]
-pub(super) fn bf16_pair(low: f32, high: f32) -> u32 {
-    bf16_bits(low) | (bf16_bits(high) << 16)
-}
-
-/// The first number of a pair.
-#[inline(always)]
-pub(super) fn low_half(word: u32) -> f32 {
-    f32::from_bits(word << 16)
-}
-
-/// The second number of a pair.
-#[inline(always)]
-pub(super) fn high_half(word: u32) -> f32 {
-    f32::from_bits(word & 0xffff_0000)
-}
+use crate::kernels::rounding::{bf16_bits, bf16_pair};
 
 /// Writes a row of single precision as words of the products: bits, or pairs of bf16. Words beyond the row become 0.
 pub(super) fn pack_row(row: &[f32], is_paired: bool, words: &mut [u32]) {
@@ -53,20 +25,8 @@ pub(super) fn pack_row(row: &[f32], is_paired: bool, words: &mut [u32]) {
 
 #[cfg(test)]
 mod tests {
-    use half::bf16;
-    use proptest::prelude::*;
-
-    use super::{bf16_bits, high_half, low_half, pack_row};
-
-    proptest! {
-        #[test]
-        fn rounding_is_that_of_half(bits in any::<u32>()) {
-            let value = f32::from_bits(bits);
-            let expected = bf16::from_f32(value);
-            let got = bf16::from_bits(bf16_bits(value) as u16);
-            prop_assert!(got == expected || (got.is_nan() && expected.is_nan()));
-        }
-    }
+    use super::pack_row;
+    use crate::kernels::rounding::{high_half, low_half};
 
     #[test]
     fn a_row_is_padded_with_zeros() {

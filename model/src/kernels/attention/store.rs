@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::layout::{KvFormat, LANES, PAGE_TOKENS, PageLayout};
-use super::round::{bf16_bits, bf16_pair};
 use super::rows::StridedRows;
+use crate::kernels::rounding::{bf16_bits, bf16_pair, nearest_integer};
 
 /// Largest magnitude of an 8-bit number; -128 is not used, so that the range is symmetric.
 const INT8_MAX: f32 = 127.0;
@@ -231,10 +231,6 @@ impl Int8Scale {
     fn quantize(&self, number: f32) -> u32 {
         // The sum is rounded to an integer, which its low bits hold. Where the inverse is rounded up, the product may
         // pass the largest integer by less than a half, so it is never more than that.
-        (number * self.inverse + ROUNDER).to_bits() & 0xff
+        nearest_integer(number * self.inverse).cast_unsigned() & 0xff
     }
 }
-
-/// `1.5 * 2^23`: a number of single precision this large has no fraction, and the sign of what is added does not reach
-/// its exponent.
-const ROUNDER: f32 = 12_582_912.0;

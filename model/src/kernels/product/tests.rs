@@ -50,9 +50,13 @@ impl Case {
     fn new(format: Format, outputs: usize, inputs: usize) -> Self {
         let pool = Pool::new(2).unwrap();
         let mut weights = Packed::zeros(format, outputs, inputs).unwrap();
-        weights.fill(&pool, Place::From(0), outputs, &|row, values| {
-            values.copy_from_slice(&noise(row, inputs))
-        });
+        weights.fill(
+            Level::Portable,
+            &pool,
+            Place::From(0),
+            outputs,
+            &|row, values| values.copy_from_slice(&noise(row, inputs)),
+        );
         Self { weights, pool }
     }
 

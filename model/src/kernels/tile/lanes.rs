@@ -8,6 +8,7 @@ use super::Tile;
 use crate::kernels::format::{Format, INT_BLOCK, NF4_BLOCK, PANEL, SCALE_BYTES};
 use crate::kernels::leveled::{leveled, multiply_add};
 use crate::kernels::quantize::NF4_VALUES;
+use crate::kernels::rounding::{high_half, low_half};
 
 leveled! {
     /// See [`super::multiply`].
@@ -49,16 +50,6 @@ fn add<const FMA: bool>(sums: &mut [f32; PANEL], weights: [f32; PANEL], activati
     for lane in 0..PANEL {
         sums[lane] = multiply_add::<FMA>(weights[lane], activation, sums[lane]);
     }
-}
-
-#[inline(always)]
-fn low_half(word: u32) -> f32 {
-    f32::from_bits(word << 16)
-}
-
-#[inline(always)]
-fn high_half(word: u32) -> f32 {
-    f32::from_bits(word & 0xffff_0000)
 }
 
 #[inline(always)]
