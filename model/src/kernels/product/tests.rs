@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{PANEL, Sink, Sums, product};
 use crate::kernels::activations::Activations;
-use crate::kernels::format::Format;
+use crate::kernels::format::{Format, INT_BLOCK};
 use crate::kernels::level::Level;
 use crate::kernels::packed::{Packed, Place};
 use crate::kernels::pool::Pool;
@@ -87,13 +87,25 @@ fn rounding(format: Format) -> fn(f32) -> f32 {
     }
 }
 
-/// Share of the sum of magnitudes by which a sum may be wrong: roundings of single precision, and where activations
-/// are quantized to 8 bits half a step of each.
-fn tolerance(format: Format) -> f64 {
-    match format {
-        Format::Int8 | Format::Int4 => 0.01,
-        Format::F32 | Format::F16 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 2e-6,
-    }
+/// By how much a sum may be wrong: roundings of single precision, and where activations are quantized to 8 bits half
+/// a step of each, whose size the largest of its block sets.
+fn ceiling(format: Format, weights: &[f32], activations: &[f32]) -> f64 {
+    let weighed = |weights: &[f32], size: &dyn Fn(usize) -> f32| -> f64 {
+        let terms = weights.iter().enumerate();
+        terms.map(|(i, w)| f64::from((w * size(i)).abs())).sum()
+    };
+    let half_steps = match format {
+        Format::Int8 | Format::Int4 => weights
+            .chunks(INT_BLOCK)
+            .zip(activations.chunks(INT_BLOCK))
+            .map(|(weights, activations)| {
+                let largest = activations.iter().fold(0.0f32, |max, a| max.max(a.abs()));
+                weighed(weights, &|_| 0.501 * largest / 127.0)
+            })
+            .sum(),
+        Format::F32 | Format::F16 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 0.0,
+    };
+    half_steps + 2e-6 * weighed(weights, &|i| activations[i]) + 1e-12
 }
 
 fn check(format: Format, rows: usize, outputs: usize, inputs: usize) {
@@ -110,10 +122,9 @@ fn check(format: Format, rows: usize, outputs: usize, inputs: usize) {
                     .iter()
                     .zip(activations)
                     .map(|(w, a)| f64::from(*w) * f64::from(round(*a)));
-                let magnitude: f64 = terms.clone().map(f64::abs).sum();
                 let difference =
                     (f64::from(found[row * outputs + output]) - terms.sum::<f64>()).abs();
-                let ceiling = tolerance(format) * magnitude + 1e-12;
+                let ceiling = ceiling(format, &weights, activations);
                 assert!(
                     difference <= ceiling,
                     "{level} {format:?} {row} {output}: {difference} > {ceiling}"
