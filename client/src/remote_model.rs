@@ -162,6 +162,16 @@ fn prefix_of(source: &ModelSource, options: ModelOptions) -> Result<String, Remo
     }
     let rule = match source.config().family {
         Family::Llama => PrefixRule::Llama,
+        Family::Mixtral => PrefixRule::Mixtral,
+        Family::Bloom => PrefixRule::Bloom,
+        Family::Falcon
+        | Family::Mistral
+        | Family::Qwen2
+        | Family::Qwen3
+        | Family::Qwen3Moe
+        | Family::Gemma2
+        | Family::Gemma3
+        | Family::Phi3 => PrefixRule::Falcon,
     };
     let name = source.name();
     let public_name = match source.commit() {

@@ -3,43 +3,24 @@
 //! Read as transformers writes it, before version 5 (`rope_theta`, `rope_scaling`) and since
 //! (`rope_parameters`).
 
+mod attention;
 mod error;
+mod family;
+mod mixture;
 mod raw;
 mod raw_rope;
 mod rope;
 
+pub use attention::{Activation, Positions, Wiring};
 pub use error::ConfigError;
+pub use family::Family;
+pub use mixture::MixtureConfig;
+pub(crate) use raw::RawConfig;
 pub use rope::{RopeConfig, RopeScaling};
 
-use std::fmt;
-
 use crate::dtype::SpanDType;
-use raw::{Named, RawConfig};
-
-/// Which implementation of a block a model needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// RMSNorm, RoPE, grouped-query attention, SwiGLU.
-    Llama,
-}
-
-impl Family {
-    /// Every supported family with the architecture name that checkpoints carry.
-    pub const ARCHITECTURES: &'static [(&'static str, Self)] = &[("LlamaForCausalLM", Self::Llama)];
-
-    /// The family's `model_type` in `config.json`.
-    pub const fn model_type(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.model_type())
-    }
-}
+use crate::families;
+use raw::Named;
 
 /// What `config.json` says, checked: no size is zero and heads divide as they must.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,20 +37,38 @@ pub struct ModelConfig {
     pub kv_heads: usize,
     /// Width of one head; even, and not always `hidden / heads`.
     pub head_dim: usize,
-    /// Inner width of the MLP.
+    /// Inner width of the MLP; of an expert's, if blocks have several.
     pub ffn: usize,
     /// Number of token ids.
     pub vocab: usize,
-    /// Added to the mean square in every norm.
+    /// Added to the mean square, or the variance, in every norm.
     pub norm_eps: f64,
     /// Context length that the model was made for, tokens.
     pub max_positions: usize,
-    /// Rotary position embedding.
-    pub rope: RopeConfig,
-    /// Whether the four attention projections have biases.
+    /// How attention knows of positions.
+    pub positions: Positions,
+    /// Tokens that a token of each block sees, itself included; all before it if `None`. One entry per block.
+    pub windows: Vec<Option<usize>>,
+    /// What products of queries and keys are multiplied by.
+    pub attention_scale: f64,
+    /// A score `s` of attention becomes `cap * tanh(s / cap)`.
+    pub attention_soft_cap: Option<f64>,
+    /// Whether the query, key and value projections have biases.
     pub attention_bias: bool,
-    /// Whether the three MLP projections have biases.
+    /// Whether the projection out of attention has a bias.
+    pub output_bias: bool,
+    /// Whether the MLP's projections have biases.
     pub mlp_bias: bool,
+    /// The MLP's non-linear function.
+    pub activation: Activation,
+    /// Experts of which each token uses some, instead of one MLP.
+    pub mixture: Option<MixtureConfig>,
+    /// Whether MLP and attention follow each other.
+    pub wiring: Wiring,
+    /// What embeddings are multiplied by, if anything.
+    pub embedding_scale: Option<f64>,
+    /// A logit `x` becomes `cap * tanh(x / cap)`.
+    pub logit_soft_cap: Option<f64>,
     /// Whether the head is the embedding matrix.
     pub tied_head: bool,
     /// Type of the checkpoint by its own account, if it says so.
@@ -85,10 +84,8 @@ impl ModelConfig {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let named: Named = serde_json::from_str(text).map_err(ConfigError::malformed)?;
         let family = named.family()?;
-        let raw: RawConfig = serde_json::from_str(text).map_err(ConfigError::malformed)?;
-        let config = match family {
-            Family::Llama => raw.into_llama()?,
-        };
+        let raw = named.into_raw(text)?;
+        let config = families::config(family, raw)?;
         config.check()?;
         Ok(config)
     }
@@ -98,38 +95,40 @@ impl ModelConfig {
         self.heads / self.kv_heads
     }
 
-    /// Weights of one block, in values.
-    pub const fn values_per_block(&self) -> u64 {
-        let (hidden, ffn) = (self.hidden as u64, self.ffn as u64);
-        let query_width = (self.heads * self.head_dim) as u64;
-        let key_width = (self.kv_heads * self.head_dim) as u64;
-        let attention = 2 * hidden * (query_width + key_width);
-        let attention_biases = if self.attention_bias {
-            query_width + 2 * key_width + hidden
-        } else {
-            0
-        };
-        let mlp_biases = if self.mlp_bias { 2 * ffn + hidden } else { 0 };
-        let norms = 2 * hidden;
-        attention + attention_biases + 3 * hidden * ffn + mlp_biases + norms
+    /// Weights of one block, in values; where blocks differ, of the largest.
+    pub fn values_per_block(&self) -> u64 {
+        families::block(self, self.largest_block()).values()
+    }
+
+    /// A block that none is larger than.
+    pub(crate) fn largest_block(&self) -> usize {
+        let mixture = self.mixture.as_ref();
+        let sparse = mixture
+            .and_then(|mixture| (0..self.num_blocks).find(|block| mixture.is_sparse(*block)));
+        sparse.unwrap_or(0)
+    }
+
+    /// Widths of all query heads of a token, and of all its keys or values.
+    pub(crate) const fn query_and_key_width(&self) -> [usize; 2] {
+        [self.heads * self.head_dim, self.kv_heads * self.head_dim]
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
-            ("num_hidden_layers", self.num_blocks),
-            ("hidden_size", self.hidden),
-            ("num_attention_heads", self.heads),
-            ("num_key_value_heads", self.kv_heads),
-            ("head_dim", self.head_dim),
-            ("intermediate_size", self.ffn),
-            ("vocab_size", self.vocab),
-            ("max_position_embeddings", self.max_positions),
+            ("num_hidden_layers", self.num_blocks, MAX_BLOCKS),
+            ("hidden_size", self.hidden, MAX_SIZE),
+            ("num_attention_heads", self.heads, MAX_SIZE),
+            ("num_key_value_heads", self.kv_heads, MAX_SIZE),
+            ("head_dim", self.head_dim, MAX_HEAD_DIM),
+            ("intermediate_size", self.ffn, MAX_SIZE),
+            ("vocab_size", self.vocab, MAX_SIZE),
+            ("max_position_embeddings", self.max_positions, MAX_SIZE),
         ];
-        for (field, size) in sizes {
-            if size == 0 || size > MAX_SIZE {
+        for (field, size, most) in sizes {
+            if size == 0 || size > most {
                 return Err(ConfigError::invalid(
                     field,
-                    format!("{size} is not in 1..={MAX_SIZE}"),
+                    format!("{size} is not in 1..={most}"),
                 ));
             }
         }
@@ -148,6 +147,29 @@ impl ModelConfig {
                 ),
             ));
         }
+        if let Some(window) = self.windows.iter().flatten().find(|window| **window == 0) {
+            return Err(ConfigError::invalid("sliding_window", window.to_string()));
+        }
+        if !(self.attention_scale.is_finite() && self.attention_scale > 0.0) {
+            return Err(ConfigError::invalid(
+                "query_pre_attn_scalar",
+                format!("gives the scale {}", self.attention_scale),
+            ));
+        }
+        for (field, cap) in [
+            ("attn_logit_softcapping", self.attention_soft_cap),
+            ("final_logit_softcapping", self.logit_soft_cap),
+        ] {
+            if cap.is_some_and(|cap| !(cap.is_finite() && cap > 0.0)) {
+                return Err(ConfigError::invalid(
+                    field,
+                    format!("{cap:?} is not above 0"),
+                ));
+            }
+        }
+        if let Some(mixture) = &self.mixture {
+            mixture.check()?;
+        }
         if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
             return Err(ConfigError::invalid(
                 "rms_norm_eps",
@@ -161,6 +183,12 @@ impl ModelConfig {
 /// Largest size of any dimension: no known model is near it, and products of two, in bytes and
 /// times the number of blocks of a span, do not overflow.
 const MAX_SIZE: usize = 1 << 24;
+
+/// Most blocks: an order of magnitude more than the deepest known model has; each has an entry in lists.
+pub(crate) const MAX_BLOCKS: usize = 1 << 12;
+
+/// Widest head: four times what any known model has; a head is normed on the stack.
+pub(crate) const MAX_HEAD_DIM: usize = 1024;
 
 /// Smallest head: dynamic NTK scaling divides by `head_dim - 2`.
 const MIN_HEAD_DIM: usize = 4;

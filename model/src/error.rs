@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Family};
 use crate::kernels::level::LevelError;
 
 /// Why a model, a span of it or its head could not be loaded. Each text names the file.
@@ -103,6 +103,16 @@ pub enum LoadError {
         device: String,
         /// What the driver says.
         reason: String,
+    },
+    /// The device has no kernels for this family of models: the operator must choose another one.
+    #[error(
+        "{family} models do not run on device {device}; supported there: llama; with --device cpu all families run"
+    )]
+    FamilyOnDevice {
+        /// The model's.
+        family: Family,
+        /// As the operator named it.
+        device: String,
     },
     /// The operator forced kernels that do not run here.
     #[error(transparent)]

@@ -2,13 +2,14 @@
 
 use thiserror::Error;
 
+use crate::cpu::{Norm, load_norm};
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
+use crate::families;
 use crate::kernels::activations::Activations;
 use crate::kernels::disjoint::Disjoint;
 use crate::kernels::format::Format;
 use crate::kernels::level::Level;
-use crate::kernels::norm::rms_norm;
 use crate::kernels::packed::{Packed, Place};
 use crate::kernels::pool::Pool;
 use crate::kernels::product::product;
@@ -24,7 +25,11 @@ pub struct ClientHead {
     embeddings: Embeddings,
     hidden: usize,
     vocab: usize,
-    norm: Vec<f32>, // [hidden]
+    embedding_scale: Option<f32>,
+    /// Between embeddings and the first block.
+    embedding_norm: Option<Norm>,
+    norm: Norm,
+    logit_soft_cap: Option<f32>,
     norm_eps: f32,
     head: Packed, // [vocab, hidden]
 }
@@ -69,18 +74,14 @@ impl ClientHead {
     /// Any [`LoadError`].
     pub fn load(source: &ModelSource) -> Result<Self, LoadError> {
         let config = source.config();
-        let mut names = vec![EMBEDDINGS.to_owned(), NORM.to_owned()];
-        if !config.tied_head {
-            names.push(HEAD.to_owned());
-        }
+        let ends = families::ends(config);
         let level = Level::choose().map_err(LoadError::Kernels)?.level;
         let pool = Pool::new(num_cpus::get_physical()).map_err(LoadError::place)?;
-        let checkpoint = Checkpoint::open(source, &names)?;
+        let checkpoint = Checkpoint::open(source, &ends.tensor_names())?;
         let matrix = [config.vocab, config.hidden];
-        let embeddings = checkpoint.rows(EMBEDDINGS, matrix)?;
-        let name = if config.tied_head { EMBEDDINGS } else { HEAD };
-        let rows = checkpoint.rows(name, matrix)?;
-        let format = match checkpoint.dtype(name)? {
+        let embeddings = checkpoint.rows(&ends.embeddings, matrix)?;
+        let rows = checkpoint.rows(&ends.head, matrix)?;
+        let format = match checkpoint.dtype(&ends.head)? {
             SpanDType::F32 => Format::F32,
             SpanDType::F16 => Format::F16,
             SpanDType::BF16 => Format::Bf16Exact,
@@ -104,7 +105,13 @@ impl ClientHead {
             },
             hidden: config.hidden,
             vocab: config.vocab,
-            norm: checkpoint.read(NORM, &[config.hidden])?,
+            embedding_scale: config.embedding_scale.map(|scale| scale as f32),
+            embedding_norm: match &ends.embedding_norm {
+                Some(norm) => Some(load_norm(&checkpoint, norm)?),
+                None => None,
+            },
+            norm: load_norm(&checkpoint, &ends.norm)?,
+            logit_soft_cap: config.logit_soft_cap.map(|cap| cap as f32),
             norm_eps: config.norm_eps as f32,
             head,
         })
@@ -135,6 +142,13 @@ impl ClientHead {
                 Embeddings::Tied => self.head.row(*id as usize, values),
                 Embeddings::Mapped(rows) => rows.read(*id as usize, values),
             }
+            if let Some(scale) = self.embedding_scale {
+                values.iter_mut().for_each(|value| *value *= scale);
+            }
+            if let Some(norm) = &self.embedding_norm {
+                let embedding = values.to_vec();
+                norm.apply(self.level, &embedding, self.norm_eps, values);
+            }
         }
         Ok(values)
     }
@@ -160,7 +174,7 @@ impl ClientHead {
         activations.fill(&self.pool, self.head.format(), size, &|row, values| {
             let (normed, rest) = values.split_at_mut(hidden);
             let states = &hidden_states[row * hidden..(row + 1) * hidden];
-            rms_norm(self.level, states, &self.norm, self.norm_eps, normed);
+            self.norm.apply(self.level, states, self.norm_eps, normed);
             rest.fill(0.0);
         });
         let mut logits = vec![0.0; rows * vocab];
@@ -170,10 +184,11 @@ impl ClientHead {
             bias: &[],
         };
         product(self.level, &self.pool, &self.head, &activations, &sink);
+        if let Some(cap) = self.logit_soft_cap {
+            logits
+                .iter_mut()
+                .for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        }
         Ok(logits)
     }
 }
-
-const EMBEDDINGS: &str = "model.embed_tokens.weight";
-const NORM: &str = "model.norm.weight";
-const HEAD: &str = "lm_head.weight";

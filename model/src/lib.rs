@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! - `contract`: [`BlockSpan`], all that a server sees of the arithmetic
-//! - `config`: [`ModelConfig`], what `config.json` says
+//! - `config`: [`ModelConfig`], what `config.json` says; `families`: what follows from it for a block
 //! - `source`: [`ModelSource`], a model's files, local or from the hub
 //! - `cpu`: [`CpuSpan`], the blocks on processors, on top of `kernels`
 //! - `candle`: [`CandleSpan`], the blocks on any device, and the oracle of the others
@@ -31,7 +31,10 @@ mod quant;
 mod source;
 
 pub use candle::CandleSpan;
-pub use config::{ConfigError, Family, ModelConfig, RopeConfig, RopeScaling};
+pub use config::{
+    Activation, ConfigError, Family, MixtureConfig, ModelConfig, Positions, RopeConfig,
+    RopeScaling, Wiring,
+};
 pub use contract::{
     BlockSpan, CacheHandle, ForwardRow, HiddenStates, Prompts, Row, SpanDescription, SpanError,
 };

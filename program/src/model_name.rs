@@ -48,6 +48,16 @@ impl ModelName {
         };
         let rule = match family {
             Family::Llama => PrefixRule::Llama,
+            Family::Mixtral => PrefixRule::Mixtral,
+            Family::Bloom => PrefixRule::Bloom,
+            Family::Falcon
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Qwen3Moe
+            | Family::Gemma2
+            | Family::Gemma3
+            | Family::Phi3 => PrefixRule::Falcon,
         };
         let prefix = repository.map(|repository| default_prefix(rule, &repository));
         match prefix {

@@ -5,11 +5,10 @@
 //! - `stack`: the residual stream from block to block
 //! - `block`: one block; `norm`, `linear`, `attention` (with `rope`, `mask`, `kv_cache`),
 //!   `mlp`: its parts
-//! - `load`, `families`, `weights`: from a checkpoint's names to blocks
+//! - `load`, `weights`: from a checkpoint's names to blocks
 
 mod attention;
 mod block;
-mod families;
 mod kv_cache;
 mod linear;
 mod load;

@@ -5,11 +5,11 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::block::Block;
-use super::families;
 use super::kv_cache::{KvCache, KvShape};
+use super::load::{load_block, plain_rope};
 use super::rope::{RopeTable, Rotation};
 use super::weights::WeightReader;
-use crate::families::tensor_names;
+use crate::families;
 use crate::source::{Checkpoint, ModelSource};
 
 /// One block of tiny-llama in double precision, where a finite difference means something.
@@ -25,17 +25,18 @@ impl Fixture {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let source = ModelSource::directory(directory).unwrap();
         let config = source.config();
-        let names = tensor_names(config, 1);
+        let layout = families::block(config, 1);
+        let names = layout.tensor_names();
         let checkpoint = Checkpoint::open(&source, &names).unwrap();
         let reader = WeightReader {
             checkpoint: &checkpoint,
             dtype: DType::F64,
             device: &Device::Cpu,
         };
-        let rope = config.rope.clone();
+        let (rope, head_dim) = plain_rope(config).unwrap();
         Self {
-            block: families::load_block(config, 1, &reader).unwrap(),
-            rope: RopeTable::new(rope, config.head_dim, DType::F64, &Device::Cpu).unwrap(),
+            block: load_block(config, &layout, &reader).unwrap().unwrap(),
+            rope: RopeTable::new(rope.clone(), head_dim, DType::F64, &Device::Cpu).unwrap(),
             hidden: config.hidden,
             kv_shape: KvShape {
                 kv_heads: config.kv_heads,

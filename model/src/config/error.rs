@@ -32,7 +32,7 @@ impl ConfigError {
         Self::Malformed(error)
     }
 
-    pub(super) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
         Self::Invalid {
             field,
             reason: reason.into(),

@@ -8,7 +8,7 @@ use super::{ConfigError, RopeConfig, RopeScaling};
 
 /// `rope_scaling` (old spelling) or `rope_parameters` (v5), all kinds in one.
 #[derive(Default, Deserialize)]
-pub(super) struct RawRope {
+pub(crate) struct RawRope {
     rope_type: Option<String>,
     /// The first spelling of `rope_type`.
     #[serde(rename = "type")]
@@ -29,13 +29,34 @@ pub(super) struct RawRope {
     long_factor: Option<Vec<f64>>,
 }
 
+/// `rope_parameters` (v5): one for all blocks, or one for each kind of attention.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RawRopes {
+    /// By the kind of attention.
+    ByKind {
+        full_attention: Box<RawRope>,
+        sliding_attention: Box<RawRope>,
+    },
+    /// The same everywhere.
+    One(Box<RawRope>),
+}
+
+impl RawRope {
+    /// Share of a head's dimensions that turn, if the file says so here.
+    pub(super) fn partial(&self) -> Option<f64> {
+        self.partial_rotary_factor
+    }
+}
+
 /// The fields beside the scaling that it depends on.
+#[derive(Clone, Copy)]
 pub(super) struct RopeContext {
     pub(super) theta: Option<f64>,
-    pub(super) partial: Option<f64>,
     pub(super) max_positions: usize,
     pub(super) original_max_positions: Option<usize>,
-    pub(super) head_dim: usize,
+    /// Dimensions of a head that turn.
+    pub(super) dims: usize,
 }
 
 impl RopeContext {
@@ -44,13 +65,6 @@ impl RopeContext {
         let theta = raw.rope_theta.or(self.theta).unwrap_or(DEFAULT_THETA);
         if !(theta.is_finite() && theta > 1.0) {
             return Err(invalid("rope_theta", format!("{theta} is not above 1")));
-        }
-        let partial = raw.partial_rotary_factor.or(self.partial).unwrap_or(1.0);
-        if partial != 1.0 {
-            return Err(invalid(
-                "partial_rotary_factor",
-                format!("{partial} is not supported; supported: 1"),
-            ));
         }
         let kind = match (raw.rope_type.as_deref(), raw.old_type.as_deref()) {
             (Some(kind), _) | (None, Some(kind)) => kind,
@@ -143,10 +157,10 @@ impl RopeContext {
         given: Option<Vec<f64>>,
     ) -> Result<Vec<f64>, ConfigError> {
         let given = given.ok_or_else(|| invalid(field, "missing"))?;
-        if given.len() != self.head_dim / 2 {
+        if given.len() != self.dims / 2 {
             return Err(invalid(
                 field,
-                format!("{} values instead of {}", given.len(), self.head_dim / 2),
+                format!("{} values instead of {}", given.len(), self.dims / 2),
             ));
         }
         given

@@ -1,4 +1,4 @@
-use super::{ConfigError, ModelConfig, RopeScaling};
+use super::{ConfigError, ModelConfig, Positions, RopeConfig, RopeScaling};
 use crate::dtype::SpanDType;
 
 const TINY: &str = include_str!("../../tests/fixtures/tiny-llama/config.json");
@@ -20,8 +20,15 @@ fn with(fields: &str) -> Result<ModelConfig, ConfigError> {
     ModelConfig::parse(&base.to_string())
 }
 
+fn rope(config: &ModelConfig) -> &RopeConfig {
+    match &config.positions {
+        Positions::Rotary { full, .. } => full,
+        Positions::Alibi { .. } => panic!("no rotary positions"),
+    }
+}
+
 fn scaling(fields: &str) -> Result<RopeScaling, ConfigError> {
-    with(&format!(r#"{{"rope_scaling": {fields}}}"#)).map(|config| config.rope.scaling)
+    with(&format!(r#"{{"rope_scaling": {fields}}}"#)).map(|config| rope(&config).scaling.clone())
 }
 
 #[test]
@@ -32,9 +39,9 @@ fn both_spellings_of_rope_mean_the_same() {
         (old.num_blocks, old.heads, old.kv_heads, old.head_dim),
         (4, 4, 2, 16)
     );
-    assert_eq!(old.rope.theta, 500_000.0);
+    assert_eq!(rope(&old).theta, 500_000.0);
     assert_eq!(
-        old.rope.scaling,
+        rope(&old).scaling,
         RopeScaling::Llama3 {
             factor: 8.0,
             low_freq_factor: 1.0,
@@ -53,14 +60,14 @@ fn the_embedded_model_is_understood() {
     );
     assert!(config.tied_head);
     assert_eq!(config.dtype, Some(SpanDType::BF16));
-    assert_eq!(config.rope.scaling, RopeScaling::Default);
+    assert_eq!(rope(&config).scaling, RopeScaling::Default);
 }
 
 #[test]
 fn absent_fields_take_the_defaults_of_transformers() {
     let config = with("{}").unwrap();
     assert_eq!((config.kv_heads, config.head_dim), (4, 8));
-    assert_eq!((config.norm_eps, config.rope.theta), (1e-6, 10_000.0));
+    assert_eq!((config.norm_eps, rope(&config).theta), (1e-6, 10_000.0));
     assert!(!config.attention_bias && !config.mlp_bias && !config.tied_head);
     let config = with(r#"{"head_dim": null, "rope_scaling": null, "dtype": "auto"}"#).unwrap();
     assert_eq!((config.head_dim, config.dtype), (8, None));
@@ -91,7 +98,7 @@ fn impossible_sizes_are_refused() {
         (r#"{"rms_norm_eps": -1.0}"#, "rms_norm_eps"),
         (r#"{"hidden_act": "relu"}"#, "hidden_act"),
         (r#"{"rope_theta": 0.5}"#, "rope_theta"),
-        (r#"{"partial_rotary_factor": 0.5}"#, "partial_rotary_factor"),
+        (r#"{"partial_rotary_factor": 1.5}"#, "partial_rotary_factor"),
         (r#"{"num_hidden_layers": -1}"#, "cannot be read"),
     ] {
         let message = with(fields).unwrap_err().to_string();

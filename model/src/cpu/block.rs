@@ -1,21 +1,20 @@
-//! One block: attention, then the gated MLP, each added to the residual stream.
+//! One block: attention and the MLP, each added to the residual stream.
 
-use super::batch::{Active, ActivePages, Sequence};
+use super::batch::{Active, Sequence};
 use super::cache::Caches;
+use super::mixture::Choices;
 use super::rotary::RotaryTable;
-use super::weights::{BlockWeights, Projection};
+use super::weights::{BlockWeights, Norm, Projection};
+use crate::config::Activation;
 use crate::dtype::SpanDType;
 use crate::kernels::activations::Activations;
-use crate::kernels::attention::{
-    AttentionCall, AttentionScratch, AttentionShape, StridedRows, attend,
-};
+use crate::kernels::attention::AttentionScratch;
 use crate::kernels::disjoint::{Disjoint, for_each_row};
 use crate::kernels::format::PANEL;
 use crate::kernels::level::Level;
-use crate::kernels::norm::rms_norm;
 use crate::kernels::pool::Pool;
 use crate::kernels::product::product;
-use crate::kernels::sinks::{Add, Gate, Store};
+use crate::kernels::sinks::{Add, Store, round_to};
 
 /// What all blocks of a span share.
 #[derive(Debug)]
@@ -28,8 +27,9 @@ pub(super) struct Machine {
     pub(super) head_dim: usize,
     pub(super) norm_eps: f32,
     pub(super) residual: SpanDType,
-    pub(super) attention: AttentionShape,
-    pub(super) rotary: RotaryTable,
+    pub(super) activation: Activation,
+    pub(super) is_parallel: bool,
+    pub(super) rotary: Vec<RotaryTable>,
 }
 
 /// Memory of one call, kept for the next.
@@ -43,11 +43,16 @@ pub(super) struct Workspace {
     /// For each row of the call, whether it is still to run.
     pub(super) pending: Vec<bool>,
     pub(super) active: Active,
-    activations: Activations,
-    qkv: Vec<f32>,      // [rows, (heads + 2 * kv_heads) * head_dim]
-    attended: Vec<f32>, // [rows, heads * head_dim]
-    gated: Vec<f32>,    // [rows, padded ffn]
-    attention: AttentionScratch,
+    pub(super) activations: Activations,
+    pub(super) qkv: Vec<f32>, // [rows, (heads + 2 * kv_heads) * head_dim]
+    pub(super) attended: Vec<f32>, // [rows, heads * head_dim]
+    pub(super) gated: Vec<f32>, // [rows, padded ffn]
+    /// What a part of the block adds to the stream, where it has a norm of its own, `[rows, hidden]`.
+    pub(super) branch: Vec<f32>,
+    /// The stream or the branch through a norm, `[rows, hidden]`.
+    pub(super) normed: Vec<f32>,
+    pub(super) choices: Choices,
+    pub(super) attention: AttentionScratch,
 }
 
 impl Workspace {
@@ -62,16 +67,27 @@ impl Workspace {
             qkv: Vec::new(),
             attended: Vec::new(),
             gated: Vec::new(),
+            branch: Vec::new(),
+            normed: Vec::new(),
+            choices: Choices::default(),
             attention: AttentionScratch::new(threads),
         }
     }
+
+    /// Tokens that the block works on.
+    pub(super) fn rows(&self) -> usize {
+        self.active.stream_rows.len()
+    }
+}
+
+/// What is multiplied with a projection back to the residual stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operand {
+    Attended,
+    Gated,
 }
 
 impl Machine {
-    fn qkv_width(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
-
     /// Runs the active sequences through block `number` and appends their keys and values to their caches.
     pub(super) fn run(
         &self,
@@ -80,101 +96,19 @@ impl Machine {
         caches: &mut Caches,
         work: &mut Workspace,
     ) {
-        self.attention(number, block, caches, work);
-        let rows = work.active.stream_rows.len();
-        self.normed(&block.mlp_norm, &block.gate_up, work);
-        let width = block.down.weights.inputs().next_multiple_of(PANEL);
-        resize(&mut work.gated, rows * width);
-        let gate = Gate {
-            level: self.level,
-            out: Disjoint::new(&mut work.gated),
-            width,
-            bias: &block.gate_up.bias,
-        };
-        product(
-            self.level,
-            &self.pool,
-            &block.gate_up.weights,
-            &work.activations,
-            &gate,
-        );
-        self.add_product(
-            &block.down,
-            Operand::Gated { width },
-            Some(self.residual),
-            work,
-        );
-    }
-
-    fn attention(
-        &self,
-        number: usize,
-        block: &BlockWeights,
-        caches: &mut Caches,
-        work: &mut Workspace,
-    ) {
-        let rows = work.active.stream_rows.len();
-        let (qkv_width, query_width) = (self.qkv_width(), self.heads * self.head_dim);
-        self.normed(&block.attention_norm, &block.qkv, work);
-        resize(&mut work.qkv, rows * qkv_width);
-        let store = Store {
-            out: Disjoint::new(&mut work.qkv),
-            width: qkv_width,
-            bias: &block.qkv.bias,
-        };
-        product(
-            self.level,
-            &self.pool,
-            &block.qkv.weights,
-            &work.activations,
-            &store,
-        );
-        self.turn(work);
-
-        let part = |heads: usize| StridedRows {
-            values: &work.qkv,
-            stride: qkv_width,
-            offset: heads * self.head_dim,
-        };
-        for (row, sequence) in work.active.rows.iter().zip(&work.active.sequences) {
-            let sequence = &work.sequences[*sequence];
-            let cache = caches.get_mut(sequence.slot);
-            let begins_anew = cache.has_one_block();
-            let table = &mut cache.block_mut(number)[sequence.batch_row];
-            if begins_anew && table.cached() > 0 {
-                table.truncate(0);
-                let pages = table.reserve(row.tokens);
-                pages.expect("invariant: the pages just given back are there");
-            }
-            let (keys, values) = (part(self.heads), part(self.heads + self.kv_heads));
-            table.append(keys, values, row.first_row..row.first_row + row.tokens);
+        if self.is_parallel {
+            // The MLP reads the stream as it is before attention adds to it.
+            self.enter_mlp(block, work);
+            self.attention(number, &block.attention, caches, work);
+        } else {
+            self.attention(number, &block.attention, caches, work);
+            self.enter_mlp(block, work);
         }
-
-        resize(&mut work.attended, rows * query_width);
-        let pages = ActivePages {
-            caches,
-            sequences: &work.sequences,
-            active: &work.active.sequences,
-            block: number,
-        };
-        let call = AttentionCall {
-            level: self.level,
-            shape: &self.attention,
-            rows: &work.active.rows,
-            pages: &pages,
-            queries: part(0),
-        };
-        attend(&self.pool, &call, &mut work.attended, &mut work.attention);
-        self.add_product(
-            &block.output,
-            Operand::Attended { width: query_width },
-            None,
-            work,
-        );
+        self.leave_mlp(block, work);
     }
 
     /// Fills the activations with the normed residual stream of the active rows.
-    fn normed(&self, weight: &[f32], projection: &Projection, work: &mut Workspace) {
+    pub(super) fn normed(&self, norm: &Norm, projection: &Projection, work: &mut Workspace) {
         let (hidden, padded) = (self.hidden, projection.weights.padded_inputs());
         let (stream, stream_rows) = (&work.stream, &work.active.stream_rows);
         let size = [stream_rows.len(), padded];
@@ -185,68 +119,106 @@ impl Machine {
             &|row, values| {
                 let from = stream_rows[row] * hidden;
                 let (normed, rest) = values.split_at_mut(hidden);
-                rms_norm(
-                    self.level,
-                    &stream[from..from + hidden],
-                    weight,
-                    self.norm_eps,
-                    normed,
-                );
+                let row = &stream[from..from + hidden];
+                norm.apply(self.level, row, self.norm_eps, normed);
                 rest.fill(0.0);
             },
         );
     }
 
-    /// Turns queries and keys by their positions.
-    fn turn(&self, work: &mut Workspace) {
-        let width = self.qkv_width();
-        let turned = (self.heads + self.kv_heads) * self.head_dim;
-        let positions = &work.active.positions;
-        let turn = |row: usize, values: &mut [f32]| {
-            self.rotary.turn(positions[row], &mut values[..turned]);
-        };
-        for_each_row(&self.pool, &mut work.qkv, width, &turn);
-    }
-
-    /// Multiplies an operand and adds the result to the residual stream.
-    fn add_product(
+    /// Multiplies an operand and adds the result to the residual stream, through a norm if there is one.
+    pub(super) fn add_product(
         &self,
         projection: &Projection,
         operand: Operand,
+        post_norm: Option<&Norm>,
         rounding: Option<SpanDType>,
+        work: &mut Workspace,
+    ) {
+        self.take_operand(projection, operand, work.rows(), work);
+        match post_norm {
+            None => {
+                let add = Add {
+                    stream: Disjoint::new(&mut work.stream),
+                    width: self.hidden,
+                    bias: &projection.bias,
+                    stream_rows: &work.active.stream_rows,
+                    row_weights: None,
+                    rounding,
+                };
+                let (weights, activations) = (&projection.weights, &work.activations);
+                product(self.level, &self.pool, weights, activations, &add);
+            }
+            Some(norm) => {
+                self.store_product(projection, work);
+                self.add_branch(norm, rounding, work);
+            }
+        }
+    }
+
+    /// Fills the activations with the first `rows` rows of an operand.
+    pub(super) fn take_operand(
+        &self,
+        projection: &Projection,
+        operand: Operand,
+        rows: usize,
         work: &mut Workspace,
     ) {
         let weights = &projection.weights;
         let (operand, width) = match operand {
-            Operand::Attended { width } => (&work.attended, width),
-            Operand::Gated { width } => (&work.gated, width),
+            Operand::Attended => (&work.attended, self.heads * self.head_dim),
+            Operand::Gated => (&work.gated, gated_width(projection)),
         };
-        let size = [work.active.stream_rows.len(), weights.padded_inputs()];
+        let size = [rows, weights.padded_inputs()];
         work.activations
             .fill(&self.pool, weights.format(), size, &|row, values| {
                 let (front, rest) = values.split_at_mut(width.min(values.len()));
                 front.copy_from_slice(&operand[row * width..row * width + front.len()]);
                 rest.fill(0.0);
             });
-        let add = Add {
-            stream: Disjoint::new(&mut work.stream),
+    }
+
+    fn store_product(&self, projection: &Projection, work: &mut Workspace) {
+        let rows = work.rows();
+        resize(&mut work.branch, rows * self.hidden);
+        let store = Store {
+            out: Disjoint::new(&mut work.branch),
             width: self.hidden,
             bias: &projection.bias,
-            stream_rows: &work.active.stream_rows,
-            rounding,
         };
-        product(self.level, &self.pool, weights, &work.activations, &add);
+        let (weights, activations) = (&projection.weights, &work.activations);
+        product(self.level, &self.pool, weights, activations, &store);
+    }
+
+    /// Adds the normed branch to the stream.
+    fn add_branch(&self, norm: &Norm, rounding: Option<SpanDType>, work: &mut Workspace) {
+        let hidden = self.hidden;
+        resize(&mut work.normed, work.branch.len());
+        let branch = &work.branch;
+        for_each_row(&self.pool, &mut work.normed, hidden, &|row, normed| {
+            let part = &branch[row * hidden..(row + 1) * hidden];
+            norm.apply(self.level, part, self.norm_eps, normed);
+        });
+        let rows = work.normed.chunks_exact(hidden);
+        for (row, added) in work.active.stream_rows.iter().zip(rows) {
+            let stream = &mut work.stream[row * hidden..(row + 1) * hidden];
+            stream
+                .iter_mut()
+                .zip(added)
+                .for_each(|(value, added)| *value += added);
+            if let Some(dtype) = rounding {
+                round_to(dtype, stream);
+            }
+        }
     }
 }
 
-/// What is multiplied with a projection back to the residual stream, and the width of its rows.
-#[derive(Clone, Copy, Debug)]
-enum Operand {
-    Attended { width: usize },
-    Gated { width: usize },
+/// Width of the rows between the two products of an MLP.
+pub(super) fn gated_width(down: &Projection) -> usize {
+    down.weights.inputs().next_multiple_of(PANEL)
 }
 
 /// Makes room for `len` values that will all be written.
-fn resize(values: &mut Vec<f32>, len: usize) {
+pub(super) fn resize(values: &mut Vec<f32>, len: usize) {
     values.resize(len, 0.0);
 }

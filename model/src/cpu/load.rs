@@ -6,19 +6,20 @@ use tracing::debug;
 
 use super::kv_pool::KvPool;
 use super::options::CpuOptions;
+use super::packing::{Joined, ROUTER_FORMAT};
 use super::rotary::RotaryTable;
 use super::span::{CpuSpan, Parts};
-use super::weights::{BlockWeights, Projection};
+use super::weights::{AttentionWeights, BlockWeights, GatedWeights, MlpWeights, Norm, Projection};
 use crate::checks::check_blocks_of_model;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Positions, Wiring};
 use crate::contract::SpanDescription;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
-use crate::families::{llama, tensor_names};
-use crate::kernels::attention::{AttentionShape, PAGE_TOKENS};
+use crate::families::{self, GatedLayout, MlpBody, NormKind, NormLayout};
+use crate::kernels::attention::{AttentionShape, PAGE_TOKENS, PageLayout};
 use crate::kernels::format::{Format, PANEL};
 use crate::kernels::level::Level;
-use crate::kernels::packed::{Packed, Place};
+use crate::kernels::packed::Packed;
 use crate::kernels::pool::Pool;
 use crate::source::{Checkpoint, ModelSource};
 
@@ -39,12 +40,12 @@ impl CpuSpan {
         let level = options.level()?;
         let names: Vec<String> = blocks
             .clone()
-            .flat_map(|block| tensor_names(config, block))
+            .flat_map(|block| families::block(config, block).tensor_names())
             .collect();
         let checkpoint = Checkpoint::open(source, &names)?;
         let pool = Pool::new(options.threads()).map_err(LoadError::place)?;
-        let checkpoint_dtype =
-            checkpoint.dtype(&llama::weight(blocks.start, llama::ATTENTION[0]))?;
+        let first = families::block(config, blocks.start);
+        let checkpoint_dtype = checkpoint.dtype(&first.attention.query.weight())?;
         let format = options.format(checkpoint_dtype);
         let loader = Loader {
             config,
@@ -52,13 +53,14 @@ impl CpuSpan {
             level,
             pool: &pool,
             format,
+            page_layout: options.page_layout(config),
         };
         let mut loaded = Vec::with_capacity(blocks.len());
         for block in blocks.clone() {
             loaded.push(loader.block(block)?);
             debug!(block, "block loaded");
         }
-        let layout = options.page_layout(config);
+        let layout = loader.page_layout;
         let description = SpanDescription {
             hidden: config.hidden,
             kv_heads: config.kv_heads,
@@ -82,15 +84,9 @@ impl CpuSpan {
             weights: loaded,
             heads: config.heads,
             norm_eps: config.norm_eps as f32,
-            attention: AttentionShape {
-                heads: config.heads,
-                layout,
-                scale: (config.head_dim as f32).powf(-0.5),
-                window: None,
-                soft_cap: None,
-                alibi: None,
-            },
-            rotary: RotaryTable::new(config.rope.clone(), config.head_dim),
+            activation: config.activation,
+            is_parallel: config.wiring != Wiring::Sequential,
+            rotary: rotary_tables(config),
             kv_pool: KvPool::new(layout, budget),
         }))
     }
@@ -111,89 +107,154 @@ struct Loader<'a> {
     level: Level,
     pool: &'a Pool,
     format: Format,
-}
-
-/// A tensor of a projection and where its rows go.
-struct Part {
-    name: String,
-    rows: usize,
-    place: Place,
+    page_layout: PageLayout,
 }
 
 impl Loader<'_> {
-    fn block(&self, block: usize) -> Result<BlockWeights, LoadError> {
-        let config = self.config;
-        let (hidden, ffn) = (config.hidden, config.ffn);
-        let query_width = config.heads * config.head_dim;
-        let key_width = config.kv_heads * config.head_dim;
-        let [attention_norm, mlp_norm] = llama::NORMS;
-        let [query, key, value, output] = llama::ATTENTION;
-        let [gate, up, down] = llama::MLP;
-        let part = |name: &str, rows, place| Part {
-            name: llama::prefixed(block, name),
-            rows,
-            place,
+    fn block(&self, number: usize) -> Result<BlockWeights, LoadError> {
+        let layout = families::block(self.config, number);
+        let attention = &layout.attention;
+        let optional =
+            |norm: &Option<NormLayout>| norm.as_ref().map(|norm| self.norm(norm)).transpose();
+        let head_norms = match &attention.head_norms {
+            Some([queries, keys]) => Some([self.norm(queries)?, self.norm(keys)?]),
+            None => None,
         };
-        let qkv = [
-            part(query, query_width, Place::From(0)),
-            part(key, key_width, Place::From(query_width)),
-            part(value, key_width, Place::From(query_width + key_width)),
-        ];
-        let gate_up = [
-            part(gate, ffn, Place::EvenPanels),
-            part(up, ffn, Place::OddPanels),
-        ];
-        let output = [part(output, hidden, Place::From(0))];
-        let down = [part(down, hidden, Place::From(0))];
-        let padded_ffn = ffn.next_multiple_of(PANEL);
         Ok(BlockWeights {
-            attention_norm: self.vector(&llama::weight(block, attention_norm), hidden)?,
-            qkv: self.projection(
-                &qkv,
-                [query_width + 2 * key_width, hidden],
-                config.attention_bias,
-            )?,
-            output: self.projection(&output, [hidden, query_width], config.attention_bias)?,
-            mlp_norm: self.vector(&llama::weight(block, mlp_norm), hidden)?,
-            gate_up: self.projection(&gate_up, [2 * padded_ffn, hidden], config.mlp_bias)?,
-            down: self.projection(&down, [hidden, ffn], config.mlp_bias)?,
+            attention: AttentionWeights {
+                norm: self.norm(&attention.norm)?,
+                qkv: self.projection(&Joined::qkv(attention), self.format)?,
+                head_norms,
+                output: self.projection(&Joined::one(&attention.output), self.format)?,
+                post_norm: optional(&attention.post_norm)?,
+                shape: self.attention_shape(number),
+                rotary: self.rotary(number),
+            },
+            mlp_norm: optional(&layout.mlp.norm)?,
+            mlp: self.mlp(&layout.mlp.body)?,
+            mlp_post_norm: optional(&layout.mlp.post_norm)?,
         })
     }
 
-    fn projection(
-        &self,
-        parts: &[Part],
-        [outputs, inputs]: [usize; 2],
-        has_bias: bool,
-    ) -> Result<Projection, LoadError> {
-        let mut weights = Packed::zeros(self.format, outputs, inputs).map_err(LoadError::place)?;
+    fn attention_shape(&self, number: usize) -> AttentionShape {
+        let config = self.config;
+        AttentionShape {
+            heads: config.heads,
+            layout: self.page_layout,
+            scale: config.attention_scale as f32,
+            window: config.windows[number],
+            soft_cap: config.attention_soft_cap.map(|cap| cap as f32),
+            alibi: match &config.positions {
+                Positions::Rotary { .. } => None,
+                Positions::Alibi { slopes } => {
+                    Some(slopes.iter().map(|slope| *slope as f32).collect())
+                }
+            },
+        }
+    }
+
+    /// The number of the block's table among [`rotary_tables`].
+    fn rotary(&self, number: usize) -> Option<usize> {
+        match &self.config.positions {
+            Positions::Rotary { sliding, .. } => {
+                let has_its_own = sliding.is_some() && self.config.windows[number].is_some();
+                Some(usize::from(has_its_own))
+            }
+            Positions::Alibi { .. } => None,
+        }
+    }
+
+    fn mlp(&self, body: &MlpBody) -> Result<MlpWeights, LoadError> {
+        Ok(match body {
+            MlpBody::Plain { up, down } => MlpWeights::Plain {
+                up: self.projection(&Joined::one(up), self.format)?,
+                down: self.projection(&Joined::one(down), self.format)?,
+            },
+            MlpBody::Gated(gated) => MlpWeights::Gated(self.gated(gated)?),
+            MlpBody::Mixture { router, experts } => {
+                let mixture = self.config.mixture.as_ref();
+                let mixture = mixture.expect("invariant: blocks with experts have a mixture");
+                MlpWeights::Mixture {
+                    router: self.projection(&Joined::one(router), ROUTER_FORMAT)?,
+                    experts: experts
+                        .iter()
+                        .map(|gated| self.gated(gated))
+                        .collect::<Result<_, _>>()?,
+                    chosen: mixture.chosen,
+                    is_renormalized: mixture.is_renormalized,
+                }
+            }
+        })
+    }
+
+    fn gated(&self, gated: &GatedLayout) -> Result<GatedWeights, LoadError> {
+        Ok(GatedWeights {
+            gate_up: self.projection(&Joined::gate_up(gated), self.format)?,
+            down: self.projection(&Joined::one(&gated.down), self.format)?,
+        })
+    }
+
+    fn projection(&self, joined: &Joined<'_>, format: Format) -> Result<Projection, LoadError> {
+        let (outputs, inputs) = (joined.outputs, joined.inputs);
+        let mut weights = Packed::zeros(format, outputs, inputs).map_err(LoadError::place)?;
         let mut bias = Vec::new();
-        for part in parts {
-            let rows = self
-                .checkpoint
-                .rows(&format!("{}.weight", part.name), [part.rows, inputs])?;
+        for (part, place) in &joined.parts {
+            let shape = [part.tensor_rows, inputs];
+            let rows = self.checkpoint.rows(&part.weight(), shape)?;
             weights.fill(
                 self.level,
                 self.pool,
-                part.place,
-                part.rows,
-                &|row, values| rows.read(row, values),
+                *place,
+                part.outputs,
+                &|row, values| rows.read(part.tensor_row(row), values),
             );
-            if has_bias {
+            if let Some(name) = part.bias() {
+                let values = self.checkpoint.read(&name, &[part.tensor_rows])?;
                 bias.resize(weights.panels() * PANEL, 0.0);
-                for (row, value) in self
-                    .vector(&format!("{}.bias", part.name), part.rows)?
-                    .into_iter()
-                    .enumerate()
-                {
-                    bias[part.place.output(row)] = value;
+                for row in 0..part.outputs {
+                    bias[place.output(row)] = values[part.tensor_row(row)];
                 }
             }
         }
         Ok(Projection { weights, bias })
     }
 
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        self.checkpoint.read(name, &[len])
+    fn norm(&self, layout: &NormLayout) -> Result<Norm, LoadError> {
+        load_norm(self.checkpoint, layout)
+    }
+}
+
+/// Reads a norm's vectors.
+///
+/// # Errors
+/// As [`Checkpoint::read`].
+pub(crate) fn load_norm(checkpoint: &Checkpoint, layout: &NormLayout) -> Result<Norm, LoadError> {
+    let mut weight = checkpoint.read(&layout.weight(), &[layout.width])?;
+    Ok(match layout.kind {
+        NormKind::Rms => Norm::Rms { weight },
+        NormKind::RmsPlusOne => {
+            weight.iter_mut().for_each(|weight| *weight += 1.0);
+            Norm::Rms { weight }
+        }
+        NormKind::Layer => Norm::Layer {
+            weight,
+            bias: checkpoint.read(&format!("{}.bias", layout.name), &[layout.width])?,
+        },
+    })
+}
+
+/// One for blocks that see everything, and if those with a window have another base, one for them.
+fn rotary_tables(config: &ModelConfig) -> Vec<RotaryTable> {
+    match &config.positions {
+        Positions::Rotary {
+            dims,
+            full,
+            sliding,
+        } => [Some(full), sliding.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|rope| RotaryTable::new(rope.clone(), *dims, config.head_dim))
+            .collect(),
+        Positions::Alibi { .. } => Vec::new(),
     }
 }

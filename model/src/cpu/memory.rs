@@ -1,10 +1,11 @@
 //! What a span will take, known before it is loaded.
 
 use super::options::CpuOptions;
+use super::packing;
 use crate::config::ModelConfig;
 use crate::dtype::SpanDType;
+use crate::families;
 use crate::kernels::attention::PAGE_TOKENS;
-use crate::kernels::format::{INPUT_PADDING, PANEL};
 
 /// Memory of a span with certain options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,24 +30,11 @@ impl CpuOptions {
         }
     }
 
+    /// Where blocks differ, of the largest.
     fn block_bytes(&self, config: &ModelConfig) -> u64 {
         let format = self.format(config.dtype.unwrap_or(SpanDType::F32));
-        let (hidden, ffn) = (config.hidden, config.ffn);
-        let query_width = config.heads * config.head_dim;
-        let key_width = config.kv_heads * config.head_dim;
-        let projections = [
-            (query_width + 2 * key_width, hidden, config.attention_bias),
-            (hidden, query_width, config.attention_bias),
-            (2 * ffn.next_multiple_of(PANEL), hidden, config.mlp_bias),
-            (hidden, ffn, config.mlp_bias),
-        ];
-        let bytes = projections.map(|(outputs, inputs, has_bias)| {
-            let panels = outputs.div_ceil(PANEL);
-            let bias = if has_bias { panels * PANEL * 4 } else { 0 };
-            panels * format.panel_bytes(inputs.next_multiple_of(INPUT_PADDING)) + bias
-        });
-        let norms = 2 * hidden * 4;
-        (bytes.iter().sum::<usize>() + norms) as u64
+        let block = families::block(config, config.largest_block());
+        packing::block_bytes(&block, format) as u64
     }
 }
 

@@ -10,6 +10,7 @@ const FIRST_POSITIONS: usize = 512;
 pub(super) struct RotaryTable {
     config: RopeConfig,
     half_dim: usize,
+    head_dim: usize,
     positions: usize,
     cos: Vec<f32>, // [positions, half_dim]
     sin: Vec<f32>, // [positions, half_dim]
@@ -17,10 +18,14 @@ pub(super) struct RotaryTable {
 
 impl RotaryTable {
     /// An empty table.
-    pub(super) fn new(config: RopeConfig, head_dim: usize) -> Self {
+    ///
+    /// - `dims`: dimensions of each head that turn, from the first on
+    /// - `head_dim`: all dimensions of a head
+    pub(super) fn new(config: RopeConfig, dims: usize, head_dim: usize) -> Self {
         Self {
             config,
-            half_dim: head_dim / 2,
+            half_dim: dims / 2,
+            head_dim,
             positions: 0,
             cos: Vec::new(),
             sin: Vec::new(),
@@ -41,15 +46,15 @@ impl RotaryTable {
         self.positions = positions;
     }
 
-    /// Turns dimension `i` of each head with dimension `i + head_dim / 2`.
+    /// Turns dimension `i` of each head with dimension `i + dims / 2`.
     ///
     /// - `heads`: `[heads * head_dim]` of the token at `position`, which is prepared
     pub(super) fn turn(&self, position: usize, heads: &mut [f32]) {
         let half = self.half_dim;
         let cos = &self.cos[position * half..(position + 1) * half];
         let sin = &self.sin[position * half..(position + 1) * half];
-        for head in heads.chunks_exact_mut(2 * half) {
-            let (first, second) = head.split_at_mut(half);
+        for head in heads.chunks_exact_mut(self.head_dim) {
+            let (first, second) = head[..2 * half].split_at_mut(half);
             for (((first, second), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
                 let (one, two) = (*first, *second);
                 *first = one * cos - two * sin;

@@ -11,10 +11,10 @@ use super::weights::BlockWeights;
 use crate::checks::{
     CacheLimits, check_blocks, check_hidden_states, check_prompts, check_row, check_some_batch,
 };
+use crate::config::Activation;
 use crate::contract::{
     BlockSpan, CacheHandle, ForwardRow, Prompts, Row, SpanDescription, SpanError,
 };
-use crate::kernels::attention::AttentionShape;
 use crate::kernels::level::Level;
 use crate::kernels::pool::Pool;
 use crate::kernels::sinks::round_to;
@@ -43,8 +43,10 @@ pub(super) struct Parts {
     pub(super) weights: Vec<BlockWeights>,
     pub(super) heads: usize,
     pub(super) norm_eps: f32,
-    pub(super) attention: AttentionShape,
-    pub(super) rotary: RotaryTable,
+    pub(super) activation: Activation,
+    /// Whether MLP and attention work on the same stream.
+    pub(super) is_parallel: bool,
+    pub(super) rotary: Vec<RotaryTable>,
     pub(super) kv_pool: KvPool,
 }
 
@@ -59,7 +61,8 @@ impl CpuSpan {
             head_dim: description.head_dim,
             norm_eps: parts.norm_eps,
             residual: description.dtype,
-            attention: parts.attention,
+            activation: parts.activation,
+            is_parallel: parts.is_parallel,
             rotary: parts.rotary,
             pool: parts.pool,
         };
@@ -113,7 +116,10 @@ impl CpuSpan {
         };
         let ends = self.work.sequences.iter();
         let end = ends.map(|sequence| sequence.position + sequence.tokens);
-        self.machine.rotary.prepare(end.max().unwrap_or(0));
+        let end = end.max().unwrap_or(0);
+        for table in &mut self.machine.rotary {
+            table.prepare(end);
+        }
         let hidden = self.description.hidden;
         self.work.active.clear();
         for block in blocks {

@@ -1,43 +1,61 @@
 //! Llama: names as in transformers' `LlamaForCausalLM`.
 
-use crate::config::ModelConfig;
+use super::layout::{
+    AttentionLayout, BlockLayout, GatedLayout, MlpBody, MlpLayout, NormKind, NormLayout, Part,
+};
+use crate::config::{ConfigError, Family, ModelConfig, RawConfig};
 
-/// The norms before attention and before the MLP.
-pub(crate) const NORMS: [&str; 2] = ["input_layernorm", "post_attention_layernorm"];
-
-/// Query, key, value and output projections.
-pub(crate) const ATTENTION: [&str; 4] = [
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-];
-
-/// Gate, up and down projections.
-pub(crate) const MLP: [&str; 3] = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
-
-/// A part of a block by its full name, without `.weight` or `.bias`.
-pub(crate) fn prefixed(block: usize, part: &str) -> String {
-    format!("model.layers.{block}.{part}")
+pub(super) fn config(mut raw: RawConfig) -> Result<ModelConfig, ConfigError> {
+    let mut config = raw.base(Family::Llama)?;
+    config.attention_bias = raw.attention_bias.unwrap_or(false);
+    config.output_bias = config.attention_bias;
+    config.mlp_bias = raw.mlp_bias.unwrap_or(false);
+    Ok(config)
 }
 
-/// A part's weight by its full name.
-pub(crate) fn weight(block: usize, part: &str) -> String {
-    format!("{}.weight", prefixed(block, part))
-}
-
-pub(super) fn tensor_names(config: &ModelConfig, block: usize) -> Vec<String> {
-    let mut names: Vec<String> = NORMS.iter().map(|norm| weight(block, norm)).collect();
-    for (projections, has_bias) in [
-        (&ATTENTION[..], config.attention_bias),
-        (&MLP[..], config.mlp_bias),
-    ] {
-        for projection in projections {
-            names.push(weight(block, projection));
-            if has_bias {
-                names.push(format!("{}.bias", prefixed(block, projection)));
-            }
-        }
+pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
+    let name = |part: &str| format!("model.layers.{number}.{part}");
+    let norm = |part: &str| NormLayout {
+        kind: NormKind::Rms,
+        name: name(part),
+        width: config.hidden,
+    };
+    let [query_width, key_width] = config.query_and_key_width();
+    let into_heads = |part: &str, width: usize| {
+        Part::whole(name(part), [width, config.hidden], config.attention_bias)
+    };
+    BlockLayout {
+        attention: AttentionLayout {
+            norm: norm("input_layernorm"),
+            query: into_heads("self_attn.q_proj", query_width),
+            key: into_heads("self_attn.k_proj", key_width),
+            value: into_heads("self_attn.v_proj", key_width),
+            head_norms: None,
+            output: Part::whole(
+                name("self_attn.o_proj"),
+                [config.hidden, query_width],
+                config.output_bias,
+            ),
+            post_norm: None,
+        },
+        mlp: MlpLayout {
+            norm: Some(norm("post_attention_layernorm")),
+            body: MlpBody::Gated(gated(
+                config,
+                config.ffn,
+                ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"].map(name),
+            )),
+            post_norm: None,
+        },
     }
-    names
+}
+
+/// A gated MLP by the names of gate, up and down.
+pub(super) fn gated(config: &ModelConfig, ffn: usize, names: [String; 3]) -> GatedLayout {
+    let [gate, up, down] = names;
+    GatedLayout {
+        gate: Part::whole(gate, [ffn, config.hidden], config.mlp_bias),
+        up: Part::whole(up, [ffn, config.hidden], config.mlp_bias),
+        down: Part::whole(down, [config.hidden, ffn], config.mlp_bias),
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) mod arena;
 pub(crate) mod attention;
 pub(crate) mod disjoint;
 pub(crate) mod format;
+pub(crate) mod gelu;
 pub(crate) mod level;
 pub(crate) mod leveled;
 pub(crate) mod norm;

@@ -116,7 +116,6 @@ impl Packed {
         self.format
     }
 
-    #[cfg(test)]
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }

@@ -1,12 +1,14 @@
-//! What becomes of a product's sums: stored, gated, or added to the residual stream.
+//! What becomes of a product's sums: stored, activated, gated, or added to the residual stream.
 
 use half::{bf16, f16};
 
 use super::disjoint::Disjoint;
 use super::format::PANEL;
+use super::gelu::activate;
 use super::level::Level;
 use super::product::{Sink, Sums};
 use super::silu;
+use crate::config::Activation;
 use crate::dtype::SpanDType;
 
 /// Rounds values to what a residual stream of `dtype` can hold.
@@ -57,10 +59,39 @@ impl Sink for Store<'_> {
     }
 }
 
-/// Writes `silu(gate) * up` into a matrix `[rows, width]`.
+/// Writes `activation(sum)` into a matrix `[rows, width]`.
+#[derive(Debug)]
+pub(crate) struct Activate<'a> {
+    pub(crate) level: Level,
+    pub(crate) activation: Activation,
+    pub(crate) out: Disjoint<'a, f32>,
+    /// A whole number of panels.
+    pub(crate) width: usize,
+    pub(crate) bias: &'a [f32],
+}
+
+#[allow(unsafe_code, reason = "threads write their own outputs of a row")]
+impl Sink for Activate<'_> {
+    fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
+        let bias = panel_bias(self.bias, unit);
+        for (row, sums) in sums[0].iter().enumerate() {
+            let mut sums = *sums;
+            sums.iter_mut()
+                .zip(bias)
+                .for_each(|(sum, bias)| *sum += bias);
+            activate(self.level, self.activation, &mut sums);
+            let from = (first_row + row) * self.width + unit * PANEL;
+            // SAFETY: a product hands each row's panel to one thread, once.
+            unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&sums);
+        }
+    }
+}
+
+/// Writes `activation(gate) * up` into a matrix `[rows, width]`.
 #[derive(Debug)]
 pub(crate) struct Gate<'a> {
     pub(crate) level: Level,
+    pub(crate) activation: Activation,
     pub(crate) out: Disjoint<'a, f32>,
     /// A whole number of panels.
     pub(crate) width: usize,
@@ -83,7 +114,16 @@ impl Sink for Gate<'_> {
                     .zip(panel_bias(self.bias, panel))
                     .for_each(|(sum, bias)| *sum += bias);
             }
-            silu::gate(self.level, &gate, &up, &mut gated);
+            if self.activation == Activation::Silu {
+                silu::gate(self.level, &gate, &up, &mut gated);
+            } else {
+                gated = gate;
+                activate(self.level, self.activation, &mut gated[0]);
+                gated[0]
+                    .iter_mut()
+                    .zip(&up[0])
+                    .for_each(|(gate, up)| *gate *= up);
+            }
             let from = (first_row + row) * self.width + unit * PANEL;
             // SAFETY: a product hands each row's panel to one thread, once.
             unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&gated[0]);
@@ -99,6 +139,8 @@ pub(crate) struct Add<'a> {
     pub(crate) bias: &'a [f32],
     /// Row in the stream of each row of the product; no two alike.
     pub(crate) stream_rows: &'a [usize],
+    /// What each row of the product is multiplied by; with a bias that is, too.
+    pub(crate) row_weights: Option<&'a [f32]>,
     /// Whether the stream is rounded afterwards, as at the end of a block.
     pub(crate) rounding: Option<SpanDType>,
 }
@@ -113,14 +155,15 @@ impl Sink for Add<'_> {
             let from = self.stream_rows[first_row + row] * self.width + start;
             // SAFETY: a product hands each row's panel to one thread, once, and no two rows have the same stream row.
             let stream = unsafe { self.stream.range(from..from + len) };
-            stream
-                .iter_mut()
-                .zip(sums)
-                .for_each(|(value, sum)| *value += sum);
-            stream
-                .iter_mut()
-                .zip(bias)
-                .for_each(|(value, bias)| *value += bias);
+            let weight = self
+                .row_weights
+                .map_or(1.0, |weights| weights[first_row + row]);
+            for added in [&sums[..], bias] {
+                stream
+                    .iter_mut()
+                    .zip(added)
+                    .for_each(|(value, added)| *value += weight * added);
+            }
             if let Some(dtype) = self.rounding {
                 round_to(dtype, stream);
             }

@@ -9,13 +9,14 @@ use super::model_source::ModelSource;
 use super::shard::{Shard, TensorRows};
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
+use crate::families::spellings;
 
 /// Open files that between them hold a set of tensors.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     shards: Vec<Shard>,
-    /// Tensor name to a number in `shards`.
-    places: HashMap<String, usize>,
+    /// Tensor name to a number in `shards` and the name there.
+    places: HashMap<String, (usize, String)>,
     /// The index, or the single file: where a missing tensor should have been named.
     table: PathBuf,
 }
@@ -37,9 +38,15 @@ impl Checkpoint {
 
     fn open_single(path: PathBuf, tensors: &[String]) -> Result<Self, LoadError> {
         let shard = Shard::open(&path)?;
+        let place = |tensor: &String| {
+            let mut names = spellings(tensor);
+            let name = names.find(|name| shard.has(name));
+            (tensor.clone(), (0, name.unwrap_or_else(|| tensor.clone())))
+        };
+        let places = tensors.iter().map(place).collect();
         Ok(Self {
             shards: vec![shard],
-            places: tensors.iter().map(|tensor| (tensor.clone(), 0)).collect(),
+            places,
             table: path,
         })
     }
@@ -54,7 +61,8 @@ impl Checkpoint {
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         let mut places = HashMap::with_capacity(tensors.len());
         for tensor in tensors {
-            let file = files.get(tensor).ok_or_else(|| LoadError::MissingTensor {
+            let found = spellings(tensor).find_map(|name| Some((files.get(&name)?, name)));
+            let (file, name) = found.ok_or_else(|| LoadError::MissingTensor {
                 path: index.clone(),
                 tensor: tensor.clone(),
             })?;
@@ -68,7 +76,7 @@ impl Checkpoint {
                     *new.insert(shards.len() - 1)
                 }
             };
-            places.insert(tensor.clone(), number);
+            places.insert(tensor.clone(), (number, name));
         }
         Ok(Self {
             shards,
@@ -82,7 +90,8 @@ impl Checkpoint {
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`].
     pub(crate) fn dtype(&self, tensor: &str) -> Result<SpanDType, LoadError> {
-        self.shard(tensor)?.dtype(tensor)
+        let (shard, name) = self.find(tensor)?;
+        shard.dtype(name)
     }
 
     /// Reads a tensor of exactly `shape` in row-major order.
@@ -91,7 +100,8 @@ impl Checkpoint {
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
     /// [`LoadError::Io`].
     pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        self.shard(tensor)?.read(tensor, shape)
+        let (shard, name) = self.find(tensor)?;
+        shard.read(name, shape)
     }
 
     /// Maps a matrix of exactly `shape`, `[rows, values]`, to be read row by row.
@@ -99,13 +109,16 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::read`].
     pub(crate) fn rows(&self, tensor: &str, shape: [usize; 2]) -> Result<TensorRows, LoadError> {
-        self.shard(tensor)?.rows(tensor, shape)
+        let (shard, name) = self.find(tensor)?;
+        shard.rows(name, shape)
     }
 
-    fn shard(&self, tensor: &str) -> Result<&Shard, LoadError> {
+    /// The file that holds a tensor, and its name there.
+    fn find(&self, tensor: &str) -> Result<(&Shard, &str), LoadError> {
         let place = self.places.get(tensor);
-        let shard = place.and_then(|number| self.shards.get(*number));
-        shard.ok_or_else(|| LoadError::MissingTensor {
+        let found =
+            place.and_then(|(number, name)| Some((self.shards.get(*number)?, name.as_str())));
+        found.ok_or_else(|| LoadError::MissingTensor {
             path: self.table.clone(),
             tensor: tensor.to_owned(),
         })

@@ -54,6 +54,11 @@ impl Shard {
         })
     }
 
+    /// Whether the file has a tensor of this name.
+    pub(crate) fn has(&self, tensor: &str) -> bool {
+        self.metadata.info(tensor).is_some()
+    }
+
     /// Type of a tensor as stored.
     ///
     /// # Errors

@@ -81,17 +81,31 @@ fn ids(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-#[test]
-fn tiny_generates_the_golden_ids() {
-    let golden = golden_json(&tiny_path());
-    let mut generator = Generator::load(&tiny_path());
+/// Both rows of a fixture's `golden.json`, token by token with a cache and as a whole without.
+pub(crate) fn assert_greedy_ids(model: &Path) {
+    let golden = golden_json(model);
+    let mut generator = Generator::load(model);
     let inputs = golden["input_ids"].as_array().unwrap();
     let outputs = golden["greedy_ids"].as_array().unwrap();
     for (prompt, expected) in inputs.iter().zip(outputs) {
         let (prompt, expected) = (ids(prompt), ids(expected));
-        assert_eq!(generator.cached(&prompt, expected.len()), expected);
-        assert_eq!(generator.uncached(&prompt, expected.len()), expected);
+        let what = model.display();
+        assert_eq!(
+            generator.cached(&prompt, expected.len()),
+            expected,
+            "{what}"
+        );
+        assert_eq!(
+            generator.uncached(&prompt, expected.len()),
+            expected,
+            "{what}"
+        );
     }
+}
+
+#[test]
+fn tiny_generates_the_golden_ids() {
+    assert_greedy_ids(&tiny_path());
 }
 
 #[test]
@@ -107,22 +121,33 @@ fn fable_generates_the_golden_ids() {
     }
 }
 
+/// Embeddings and logits of a fixture's `golden_hidden.safetensors`.
+pub(crate) fn assert_head(model: &Path) {
+    let golden = Golden::read(model);
+    let source = ModelSource::directory(model).unwrap();
+    let head = ClientHead::load(&source).unwrap();
+    let input = golden.input_of(0);
+    let embedded = States {
+        values: head.embed(&golden.ids()).unwrap(),
+        shape: input.shape,
+    };
+    let distance = embedded.max_distance(&input);
+    let what = model.display();
+    assert!(distance <= 1e-6 * input.largest(), "{what}: {distance}");
+    let last = golden.output_of(source.config().num_blocks - 1);
+    let expected = golden.states("logits");
+    let logits = States {
+        values: head.logits(&last.values).unwrap(),
+        shape: expected.shape,
+    };
+    let distance = logits.max_distance(&expected);
+    assert!(distance <= 1e-4 * expected.largest(), "{what}: {distance}");
+}
+
 #[test]
 fn the_head_matches_the_golden_tensors() {
     for model in [tiny_path(), fable_path()] {
-        let golden = Golden::read(&model);
-        let source = ModelSource::directory(&model).unwrap();
-        let head = ClientHead::load(&source).unwrap();
-        let input = golden.input_of(0);
-        assert_eq!(head.embed(&golden.ids()).unwrap(), input.values);
-        let last = golden.output_of(source.config().num_blocks - 1);
-        let expected = golden.states("logits");
-        let logits = States {
-            values: head.logits(&last.values).unwrap(),
-            shape: expected.shape,
-        };
-        let distance = logits.max_distance(&expected);
-        assert!(distance <= 1e-4 * expected.largest(), "{distance}");
+        assert_head(&model);
     }
 }
 

@@ -15,7 +15,7 @@ const F32_OF_LARGEST: f32 = 1e-4;
 const BF16_RELATIVE_RMS: f32 = 0.01;
 
 /// The smallest change that `golden.json` records for a forgotten feature.
-fn change_when_wrong(model: &Path) -> Option<f32> {
+pub(crate) fn change_when_wrong(model: &Path) -> Option<f32> {
     let text = std::fs::read_to_string(model.join("golden.json")).unwrap();
     let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
     let changes = golden.get("max_abs_change_of_block_03_when_wrong")?;
@@ -25,7 +25,7 @@ fn change_when_wrong(model: &Path) -> Option<f32> {
         .reduce(f32::min)
 }
 
-fn assert_f32(found: &States, expected: &States, when_wrong: Option<f32>, what: &str) {
+pub(crate) fn assert_f32(found: &States, expected: &States, when_wrong: Option<f32>, what: &str) {
     let distance = found.max_distance(expected);
     let ceiling = F32_OF_LARGEST * expected.largest();
     assert!(distance <= ceiling, "{what}: {distance} is above {ceiling}");
@@ -56,7 +56,7 @@ fn each_block_matches_on_its_own() {
 
 /// Runs a prompt through spans that meet at the cuts, with a cache each, and compares each span's
 /// output with the golden one.
-fn assert_every_cut_of_blocks(model: &Path, num_blocks: usize) {
+pub(crate) fn assert_every_cut_of_blocks(model: &Path, num_blocks: usize) {
     let golden = Golden::read(model);
     let when_wrong = change_when_wrong(model);
     let input = golden.input_of(0);
@@ -92,7 +92,7 @@ fn every_cut_of_the_blocks_matches_fable() {
 }
 
 /// Runs every cut of the prompt through the whole model with one cache.
-fn assert_every_cut_of_the_prompt(model: &Path, num_blocks: usize, tokens: usize) {
+pub(crate) fn assert_every_cut_of_the_prompt(model: &Path, num_blocks: usize, tokens: usize) {
     let golden = Golden::read(model);
     let when_wrong = change_when_wrong(model);
     let input = golden.input_of(0).tokens(0..tokens);

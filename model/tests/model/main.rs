@@ -7,6 +7,7 @@
 
 mod cpu_engine;
 mod engine;
+mod families;
 mod generation;
 mod golden;
 mod hub;

