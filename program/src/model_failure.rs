@@ -36,7 +36,9 @@ fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
             Exit::BadData,
             hint("choose a checkpoint with F32, F16 or BF16 weights"),
         ),
-        LoadError::BlocksOutsideModel { .. } => (Exit::Usage, None),
+        LoadError::BlocksOutsideModel { .. } | LoadError::FamilyOnDevice { .. } => {
+            (Exit::Usage, None)
+        }
         LoadError::Config {
             source: ConfigError::UnsupportedArchitecture { supported, .. },
             ..

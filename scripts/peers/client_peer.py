@@ -9,11 +9,10 @@ import loopback
 import petals
 import torch
 from petals.client.inference_session import InferenceSession
-from petals.models.llama import DistributedLlamaForCausalLM
 from petals.server.handler import TransformerConnectionHandler
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 torch.set_num_threads(1)
 
@@ -65,7 +64,7 @@ class ClientPeer:
 
     def open(self, model, prefix, initial_peers, dtype="float32"):
         """Connects to the swarm that serves `model` under `prefix`; later requests name it by its prefix."""
-        self._remotes[prefix] = DistributedLlamaForCausalLM.from_pretrained(
+        self._remotes[prefix] = petals.AutoDistributedModelForCausalLM.from_pretrained(
             model,
             dht_prefix=prefix,
             initial_peers=loopback.check_addresses(initial_peers),
@@ -78,7 +77,7 @@ class ClientPeer:
 
     def route(self, prefix, servers, patience_s):
         """Waits until a route over exactly `servers` servers exists; answers [[peer id, first, end], …]."""
-        manager = self._remotes[prefix].model.layers.sequence_manager
+        manager = blocks_of(self._remotes[prefix]).sequence_manager
         give_up = time.monotonic() + patience_s
         while True:
             try:
@@ -169,14 +168,14 @@ class ClientPeer:
     def close(self):
         self.release()
         for remote in self._remotes.values():
-            manager = remote.model.layers.sequence_manager
+            manager = blocks_of(remote).sequence_manager
             manager.shutdown()
             manager.dht.shutdown()
 
     def _local(self, model):
         with self._lock:
             if model not in self._locals:
-                self._locals[model] = LlamaForCausalLM.from_pretrained(model, torch_dtype=torch.float32).eval()
+                self._locals[model] = AutoModelForCausalLM.from_pretrained(model, torch_dtype=torch.float32).eval()
             return self._locals[model]
 
 
@@ -190,6 +189,11 @@ def hidden_states(batch, seq, hidden):
     """Fixed values in [-1, 1], different in every row and position."""
     values = [((i * 37) % 101 - 50) / 50.0 for i in range(batch * seq * hidden)]
     return torch.tensor(values).reshape(batch, seq, hidden)
+
+
+def blocks_of(model):
+    """Llama keeps its blocks elsewhere than BLOOM and Falcon."""
+    return model.model.layers if hasattr(model, "model") else model.transformer.h
 
 
 def deep_prompts(config, batch, length):
@@ -227,4 +231,4 @@ def difference(remote, local):
 
 
 def _open_session(remote, max_length):
-    return InferenceSession(remote.model.layers.sequence_manager, max_length=max_length)
+    return InferenceSession(blocks_of(remote).sequence_manager, max_length=max_length)

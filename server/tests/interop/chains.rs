@@ -8,7 +8,7 @@ use Planned::{Ours, Petals};
 use block_testing::{BlockServer, Contact, PythonPeer, Role, Span, repository};
 
 /// Every chain of the swarm.
-pub(crate) static PLANS: [Plan; 10] = [
+pub(crate) static PLANS: [Plan; 14] = [
     float32("fable-one", FABLE, &[Ours(0, 8)]),
     float32("fable-two", FABLE, &[Ours(0, 5), Ours(5, 8)]),
     float32("fable-three", FABLE, &[Ours(0, 1), Ours(1, 6), Ours(6, 8)]),
@@ -35,6 +35,10 @@ pub(crate) static PLANS: [Plan; 10] = [
         dtype: "bf16",
         ..float32("fable-bf16", FABLE, &[Ours(0, 4), Ours(4, 8)])
     },
+    float32("bloom", &TINY_BLOOM, &[Ours(0, 2), Ours(2, 4)]),
+    float32("falcon-40b", &TINY_FALCON_40B, &[Ours(0, 1), Ours(1, 4)]),
+    float32("falcon-7b", &TINY_FALCON_7B, &[Ours(0, 3), Ours(3, 4)]),
+    float32("falcon-rw", &TINY_FALCON_RW, &[Ours(0, 2), Ours(2, 4)]),
 ];
 
 /// Servers that together hold every block of a model.
@@ -93,6 +97,19 @@ const RANDOM: &Model = &Model {
     folder: None,
     vocabulary: 256,
 };
+
+static TINY_BLOOM: Model = tiny("model/tests/fixtures/tiny-bloom");
+static TINY_FALCON_40B: Model = tiny("model/tests/fixtures/tiny-falcon");
+static TINY_FALCON_7B: Model = tiny("model/tests/fixtures/tiny-falcon7");
+static TINY_FALCON_RW: Model = tiny("model/tests/fixtures/tiny-falcon-rw");
+
+/// A fixture whose ids below 256 are bytes.
+const fn tiny(folder: &'static str) -> Model {
+    Model {
+        folder: Some(folder),
+        vocabulary: 256,
+    }
+}
 
 const fn float32(prefix: &'static str, model: &'static Model, hops: &'static [Planned]) -> Plan {
     Plan {

@@ -48,6 +48,18 @@ fn random_model_through_three_servers() {
 }
 
 #[test]
+fn bloom_through_two_servers() {
+    generates(&SWARM, "bloom");
+}
+
+#[test]
+fn falcon_in_each_of_its_layouts_through_two_servers() {
+    for prefix in ["falcon-40b", "falcon-7b", "falcon-rw"] {
+        generates(&SWARM, prefix);
+    }
+}
+
+#[test]
 fn stories_are_those_that_the_model_was_published_with() {
     let swarm = &*SWARM;
     let chain = swarm.chain("fable-three");

@@ -35,8 +35,8 @@ const EMPTY_NAMES: [&str; 6] = [
 /// The reference's words for what the glossary calls a server or a block.
 const BANNED_WORDS: [&str; 2] = ["worker", "expert"];
 
-/// Names of other crates that hold a banned word.
-/// Of a block with several MLPs the field says experts, and so does `config.json`.
+/// Names of other crates that hold a banned word; and, since
+/// of a block with several MLPs the field says experts, as `config.json` does, those.
 const FOREIGN_IDENTIFIERS: [&str; 6] = [
     "worker_threads",
     "expert",

@@ -8,6 +8,7 @@
 //! | `swarm.rs`   | the servers, and the Python client that is asked too |
 //! | `chains.rs`  | which servers make which chain                      |
 //! | `answers.rs` | what is asked, and what must come out               |
+//! | `families.rs` | a model of every family over two of our servers     |
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,4 +17,5 @@
 
 mod answers;
 mod chains;
+mod families;
 mod swarm;
