@@ -38,7 +38,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for stack in Stack::measured(quick) {
         for format in Format::SERVED {
-            figures.extend(measure(stack, format, quick)?);
+            figures.extend(measure(BENCH, stack, format, &cases(stack, quick), quick)?);
         }
     }
     Ok(figures)
@@ -58,9 +58,28 @@ fn cases(stack: Stack, quick: bool) -> Vec<Case> {
     cases
 }
 
-fn measure(stack: Stack, format: Format, quick: bool) -> Result<Vec<Figure>> {
+/// One session after a short text, for another benchmark.
+pub(crate) fn one_session(
+    bench: &'static str,
+    stack: Stack,
+    format: Format,
+    quick: bool,
+) -> Result<Vec<Figure>> {
+    let case = Case {
+        context: SHORT,
+        sessions: 1,
+    };
+    measure(bench, stack, format, &[case], quick)
+}
+
+fn measure(
+    bench: &'static str,
+    stack: Stack,
+    format: Format,
+    cases: &[Case],
+    quick: bool,
+) -> Result<Vec<Figure>> {
     let workload = Workload::new(format.load(&stack.checkpoint()?, stack.blocks)?, 1);
-    let cases = cases(stack, quick);
     let most = |context: usize| {
         let sessions = cases.iter().filter(|case| case.context == context);
         sessions.map(|case| case.sessions).max().unwrap_or(0)
@@ -72,13 +91,19 @@ fn measure(stack: Stack, format: Format, quick: bool) -> Result<Vec<Figure>> {
         let workload = &workload;
         Subject::new(move || Ok(vec![workload.decode(sessions, case.sessions, STEPS)?]))
     });
-    let name = format!("{BENCH}, {} {}", stack.shape.name, format.name());
+    let name = format!("{bench}, {} {}", stack.shape.name, format.name());
     let effort = Effort::new(15, quick, 2);
     let rounds = Rounds::measure_beside_stream(&name, effort, host::cores(), subjects.collect())?;
-    Ok(figures(stack, format, &cases, &rounds))
+    Ok(figures(bench, stack, format, cases, &rounds))
 }
 
-fn figures(stack: Stack, format: Format, cases: &[Case], rounds: &Rounds) -> Vec<Figure> {
+fn figures(
+    bench: &'static str,
+    stack: Stack,
+    format: Format,
+    cases: &[Case],
+    rounds: &Rounds,
+) -> Vec<Figure> {
     let title = |case: &Case, what: &str| {
         let Case { context, sessions } = case;
         format!(
@@ -92,7 +117,7 @@ fn figures(stack: Stack, format: Format, cases: &[Case], rounds: &Rounds) -> Vec
     for (index, case) in cases.iter().enumerate() {
         let per_block = rounds.spread(|seconds| seconds[index] / stack.blocks as f64 * 1e3);
         figures.push(Figure::new(
-            BENCH,
+            bench,
             title(case, "time"),
             per_block,
             "ms/block",
@@ -108,7 +133,7 @@ fn figures(stack: Stack, format: Format, cases: &[Case], rounds: &Rounds) -> Vec
                     continue;
                 };
                 let name = title(case, &format!("weights{}", goal.mode));
-                let figure = Figure::new(BENCH, name, spread, "x stream");
+                let figure = Figure::new(bench, name, spread, "x stream");
                 figures.push(if case.context == SHORT {
                     figure.with_goal(Goal::AtLeast(goal.share))
                 } else {
@@ -118,7 +143,7 @@ fn figures(stack: Stack, format: Format, cases: &[Case], rounds: &Rounds) -> Vec
         }
         if index > 0 {
             let figure = Figure::new(
-                BENCH,
+                bench,
                 title(case, "step"),
                 rounds.ratio(index, 0),
                 "x 1 x 128",

@@ -9,6 +9,7 @@ mod chain;
 mod codec;
 mod crowd;
 mod decode;
+mod families;
 mod figure;
 mod format;
 mod hop;
@@ -61,6 +62,8 @@ enum Name {
     Decode,
     /// Prompts, against the processor's arithmetic.
     Prefill,
+    /// Decoding and prompts with the shapes of a Qwen3, a Gemma 2 and a Mixtral.
+    Families,
     /// Aggregate speed and waiting times of up to 32 sessions at one server, with and without a long prompt.
     Crowd,
     /// From the page cache to a span that is ready.
@@ -106,6 +109,7 @@ fn main() -> Result<()> {
     let figures = match flags.name {
         Name::Decode => decode::run(flags.quick)?,
         Name::Prefill => prefill::run(flags.quick)?,
+        Name::Families => families::run(flags.quick)?,
         Name::Crowd => crowd::run(flags.quick)?,
         Name::Load => load::run(flags.quick)?,
         Name::Quality => quality::run()?,

@@ -30,11 +30,24 @@ pub(crate) fn hidden_states_bf16(tokens: usize, hidden: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Sizes of a Llama's blocks.
+/// What a shape's blocks consist of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Llama,
+    /// Norms on each head.
+    Qwen3,
+    /// Norms before and after, soft caps, a window in every other block.
+    Gemma2,
+    /// Eight experts of which a token uses two.
+    Mixtral,
+}
+
+/// Sizes of a model's blocks.
 #[derive(Debug)]
 pub(crate) struct Shape {
     /// The size of the original, for example `1B`.
     pub(crate) name: &'static str,
+    pub(crate) family: Family,
     pub(crate) hidden: usize,
     pub(crate) ffn: usize,
     pub(crate) heads: usize,
@@ -45,6 +58,7 @@ pub(crate) struct Shape {
 /// Llama 3.2 1B: 16 blocks in the original.
 pub(crate) const ONE_BILLION: Shape = Shape {
     name: "1B",
+    family: Family::Llama,
     hidden: 2048,
     ffn: 8192,
     heads: 32,
@@ -55,6 +69,7 @@ pub(crate) const ONE_BILLION: Shape = Shape {
 /// Llama 3 8B: 32 blocks in the original.
 pub(crate) const EIGHT_BILLION: Shape = Shape {
     name: "8B",
+    family: Family::Llama,
     hidden: 4096,
     ffn: 14336,
     heads: 32,
@@ -62,25 +77,118 @@ pub(crate) const EIGHT_BILLION: Shape = Shape {
     head_dim: 128,
 };
 
+/// Qwen3 1.7B: 28 blocks in the original.
+const QWEN3: Shape = Shape {
+    name: "Qwen3 1.7B",
+    family: Family::Qwen3,
+    hidden: 2048,
+    ffn: 6144,
+    heads: 16,
+    kv_heads: 8,
+    head_dim: 128,
+};
+
+/// Gemma 2 2B: 26 blocks in the original.
+const GEMMA2: Shape = Shape {
+    name: "Gemma 2 2B",
+    family: Family::Gemma2,
+    hidden: 2304,
+    ffn: 9216,
+    heads: 8,
+    kv_heads: 4,
+    head_dim: 256,
+};
+
+/// Mixtral 8x7B: 32 blocks in the original.
+const MIXTRAL: Shape = Shape {
+    name: "Mixtral 8x7B",
+    family: Family::Mixtral,
+    hidden: 4096,
+    ffn: 14336,
+    heads: 32,
+    kv_heads: 8,
+    head_dim: 128,
+};
+
+/// Of Mixtral: all, and those that a token uses.
+const EXPERTS: usize = 8;
+const CHOSEN_EXPERTS: usize = 2;
+
 impl Shape {
-    /// Matrices of one block by their names in a checkpoint, each `[outputs, inputs]`.
-    fn matrices(&self) -> [(&'static str, [usize; 2]); 7] {
+    /// Matrices of attention by their names in a checkpoint, each `[outputs, inputs]`.
+    fn attention(&self) -> [(String, [usize; 2]); 4] {
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         [
-            ("self_attn.q_proj", [queries, self.hidden]),
-            ("self_attn.k_proj", [keys, self.hidden]),
-            ("self_attn.v_proj", [keys, self.hidden]),
-            ("self_attn.o_proj", [self.hidden, queries]),
-            ("mlp.gate_proj", [self.ffn, self.hidden]),
-            ("mlp.up_proj", [self.ffn, self.hidden]),
-            ("mlp.down_proj", [self.hidden, self.ffn]),
+            ("q_proj", [queries, self.hidden]),
+            ("k_proj", [keys, self.hidden]),
+            ("v_proj", [keys, self.hidden]),
+            ("o_proj", [self.hidden, queries]),
+        ]
+        .map(|(name, size)| (format!("self_attn.{name}"), size))
+    }
+
+    /// Matrices of one MLP.
+    fn mlp(&self, expert: usize) -> [(String, [usize; 2]); 3] {
+        let names = match self.family {
+            Family::Mixtral => {
+                ["w1", "w3", "w2"].map(|name| format!("block_sparse_moe.experts.{expert}.{name}"))
+            }
+            Family::Llama | Family::Qwen3 | Family::Gemma2 => {
+                ["gate_proj", "up_proj", "down_proj"].map(|name| format!("mlp.{name}"))
+            }
+        };
+        let [gate, up, down] = names;
+        let (hidden, ffn) = (self.hidden, self.ffn);
+        [
+            (gate, [ffn, hidden]),
+            (up, [ffn, hidden]),
+            (down, [hidden, ffn]),
         ]
     }
 
-    /// Weights of one block's matrices.
+    /// All matrices of a block.
+    fn matrices(&self) -> Vec<(String, [usize; 2])> {
+        let mut matrices = self.attention().to_vec();
+        let experts = if self.family == Family::Mixtral {
+            matrices.push(("block_sparse_moe.gate".to_owned(), [EXPERTS, self.hidden]));
+            EXPERTS
+        } else {
+            1
+        };
+        matrices.extend((0..experts).flat_map(|expert| self.mlp(expert)));
+        matrices
+    }
+
+    /// Norms of a block by their names in a checkpoint, and their widths.
+    fn norms(&self) -> Vec<(&'static str, usize)> {
+        let mut norms = vec![
+            ("input_layernorm", self.hidden),
+            ("post_attention_layernorm", self.hidden),
+        ];
+        match self.family {
+            Family::Llama | Family::Mixtral => {}
+            Family::Qwen3 => norms.extend([
+                ("self_attn.q_norm", self.head_dim),
+                ("self_attn.k_norm", self.head_dim),
+            ]),
+            Family::Gemma2 => norms.extend([
+                ("pre_feedforward_layernorm", self.hidden),
+                ("post_feedforward_layernorm", self.hidden),
+            ]),
+        }
+        norms
+    }
+
+    /// Weights of one block's matrices that a token is multiplied with.
     pub(crate) fn weights(&self) -> usize {
-        self.matrices()
-            .iter()
+        let used = if self.family == Family::Mixtral {
+            CHOSEN_EXPERTS
+        } else {
+            1
+        };
+        let mlps = (0..used).flat_map(|expert| self.mlp(expert));
+        let matrices = self.attention().into_iter().chain(mlps);
+        matrices
             .map(|(_, [outputs, inputs])| outputs * inputs)
             .sum()
     }
@@ -105,24 +213,33 @@ impl Stack {
         }
     }
 
-    /// Weights of all matrices.
+    /// One of each family that differs from Llama in what it computes.
+    pub(crate) fn families() -> [Self; 3] {
+        let stack = |shape, blocks| Self { shape, blocks };
+        [stack(&QWEN3, 4), stack(&GEMMA2, 4), stack(&MIXTRAL, 1)]
+    }
+
+    /// Weights of all matrices that a token is multiplied with.
     pub(crate) fn weights(self) -> usize {
         self.blocks * self.shape.weights()
     }
 
     /// For example `llama-1b-8-blocks`.
     pub(crate) fn file_name(self) -> String {
-        format!(
-            "llama-{}-{}-blocks",
-            self.shape.name.to_lowercase(),
+        let Shape { family, name, .. } = self.shape;
+        let name = format!(
+            "{family:?}-{}-{}-blocks",
+            name.replace(' ', "-"),
             self.blocks
-        )
+        );
+        name.to_lowercase()
     }
 
     /// What the Python programs in `scripts/peers` need to know.
     pub(crate) fn json(self) -> Value {
         let Shape {
             name: _,
+            family: _,
             hidden,
             ffn,
             heads,
@@ -173,9 +290,15 @@ const VOCAB: usize = 4096;
 
 fn config(stack: Stack) -> Value {
     let Stack { shape, blocks } = stack;
+    let (architecture, activation) = match shape.family {
+        Family::Llama => ("LlamaForCausalLM", "silu"),
+        Family::Qwen3 => ("Qwen3ForCausalLM", "silu"),
+        Family::Gemma2 => ("Gemma2ForCausalLM", "gelu_pytorch_tanh"),
+        Family::Mixtral => ("MixtralForCausalLM", "silu"),
+    };
     json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [architecture],
+        "model_type": architecture.trim_end_matches("ForCausalLM").to_lowercase(),
         "vocab_size": VOCAB,
         "hidden_size": shape.hidden,
         "intermediate_size": shape.ffn,
@@ -183,7 +306,11 @@ fn config(stack: Stack) -> Value {
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
         "head_dim": shape.head_dim,
-        "hidden_act": "silu",
+        "hidden_act": activation,
+        "hidden_activation": activation,
+        "sliding_window": (shape.family == Family::Gemma2).then_some(4096),
+        "num_local_experts": EXPERTS,
+        "num_experts_per_tok": CHOSEN_EXPERTS,
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
@@ -207,11 +334,11 @@ fn tensors(stack: Stack) -> Vec<(String, Vec<usize>)> {
     ];
     for block in 0..blocks {
         let name = |part: &str| format!("model.layers.{block}.{part}.weight");
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            tensors.push((name(norm), vec![shape.hidden]));
+        for (norm, width) in shape.norms() {
+            tensors.push((name(norm), vec![width]));
         }
         for (matrix, size) in shape.matrices() {
-            tensors.push((name(matrix), size.to_vec()));
+            tensors.push((name(&matrix), size.to_vec()));
         }
     }
     tensors

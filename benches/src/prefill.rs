@@ -23,24 +23,38 @@ const INT8_GOAL: Goal = Goal::AtLeast(1.25);
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for stack in Stack::measured(quick) {
-        let mut spans = Vec::new();
-        for format in Format::SERVED {
-            let span = format.load(&stack.checkpoint()?, stack.blocks)?;
-            let workload = Workload::new(span, LONGEST);
-            let sessions = workload.open(1, 0, LONGEST)?;
-            spans.push((workload, sessions));
-        }
-        for tokens in PROMPTS {
-            figures.extend(measure(stack, &spans, tokens, quick)?);
-        }
+        figures.extend(of_stack(BENCH, stack, &Format::SERVED, &PROMPTS, quick)?);
     }
     Ok(figures)
 }
 
-/// Figures of one length; `spans` are in the order of [`Format::SERVED`].
-fn measure(
+/// Figures of some formats, bf16 first, and some lengths.
+pub(crate) fn of_stack(
+    bench: &'static str,
     stack: Stack,
-    spans: &[(Workload, Sessions)],
+    formats: &[Format],
+    prompts: &[usize],
+    quick: bool,
+) -> Result<Vec<Figure>> {
+    let mut spans = Vec::new();
+    for format in formats {
+        let span = format.load(&stack.checkpoint()?, stack.blocks)?;
+        let workload = Workload::new(span, LONGEST);
+        let sessions = workload.open(1, 0, LONGEST)?;
+        spans.push((*format, workload, sessions));
+    }
+    let mut figures = Vec::new();
+    for tokens in prompts {
+        figures.extend(measure(bench, stack, &spans, *tokens, quick)?);
+    }
+    Ok(figures)
+}
+
+/// Figures of one length.
+fn measure(
+    bench: &'static str,
+    stack: Stack,
+    spans: &[(Format, Workload, Sessions)],
     tokens: usize,
     quick: bool,
 ) -> Result<Vec<Figure>> {
@@ -54,36 +68,36 @@ fn measure(
         let of = |unit| peak::operations_per_second(unit, threads).unwrap_or(f64::NAN);
         Ok(vec![of(unit), of(Unit::Int8)])
     });
-    let prompts = spans.iter().map(|(workload, sessions)| {
+    let prompts = spans.iter().map(|(_, workload, sessions)| {
         Subject::new(move || Ok(vec![workload.prompt(sessions, tokens)?]))
     });
-    let name = format!("{BENCH}, {} {tokens}", stack.shape.name);
+    let name = format!("{bench}, {} {tokens}", stack.shape.name);
     let subjects = [limits].into_iter().chain(prompts).collect();
     let rounds = Rounds::measure(&name, Effort::new(11, quick, 8), subjects)?;
     let operations = 2.0 * stack.weights() as f64 * tokens as f64;
     let bf16 = 2;
     let mut figures = Vec::new();
-    for (index, format) in (bf16..).zip(Format::SERVED) {
+    for (index, (format, ..)) in (bf16..).zip(spans) {
         let figure = |what: &str, spread, unit| {
             let title = format!(
                 "{} {}, {tokens} tokens, {what}",
                 stack.shape.name,
                 format.name()
             );
-            Figure::new(BENCH, title, spread, unit)
+            Figure::new(bench, title, spread, unit)
         };
         let per_block = rounds.spread(|values| values[index] / stack.blocks as f64 * 1e3);
         figures.push(figure("time", per_block, "ms/block"));
         let share = rounds.spread(|values| operations / values[index] / values[0]);
         let share = figure("linear layers", share, unit_name);
-        if format == Format::Bf16 {
+        if *format == Format::Bf16 {
             let goal = if tokens == LONGEST { 0.85 } else { 0.80 };
             figures.push(share.with_goal(Goal::AtLeast(goal)));
             continue;
         }
         figures.push(share);
         let speed = figure("speed", rounds.ratio(bf16, index), "x our bf16");
-        if format == Format::Int8 {
+        if *format == Format::Int8 {
             figures.push(speed.with_goal(INT8_GOAL));
             if peak::has(Unit::Int8) {
                 let share = rounds.spread(|values| operations / values[index] / values[1]);
