@@ -1,0 +1,92 @@
+//! What of a span's weights is on this machine already, and what is still to be fetched.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
+use super::model_source::{CONFIG_FILE, ModelSource, is_absence};
+use super::shard::Shard;
+use crate::checks::check_blocks_of_model;
+use crate::dtype::SpanDType;
+use crate::error::LoadError;
+use crate::families::tensor_names;
+
+/// A span's weights before they are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanFiles {
+    /// Bytes of those of its tensors that are not on this machine yet, by `config.json`: within a thousandth of their
+    /// size in a checkpoint that is what it says. Zero for a local directory, from which nothing is fetched.
+    pub download_bytes: u64,
+    /// Type of the weights by the file that holds the first one, if that is on this machine.
+    pub stored: Option<SpanDType>,
+}
+
+impl ModelSource {
+    /// Looks for the files of `blocks` without fetching any weights; of a repository the index may be fetched.
+    ///
+    /// # Errors
+    /// [`LoadError::BlocksOutsideModel`], [`LoadError::Damaged`], [`LoadError::Hub`], [`LoadError::Io`], and
+    /// [`LoadError::NotFound`] for a directory without weights.
+    pub fn span_files(&self, blocks: Range<usize>) -> Result<SpanFiles, LoadError> {
+        check_blocks_of_model(&blocks, self.config())?;
+        // All files of a commit lie beside each other.
+        let config_file = self.file(CONFIG_FILE)?;
+        let at_hand =
+            |name: &str| Some(config_file.with_file_name(name)).filter(|path| path.exists());
+        let index = match at_hand(SINGLE_FILE) {
+            Some(path) => Some(WeightIndex::Single(path)),
+            None if self.commit().is_none() => Some(self.weight_index()?),
+            None => self.index_at_hand()?,
+        };
+        let mut files = SpanFiles::default();
+        for block in blocks {
+            let tensors = tensor_names(self.config(), block);
+            let places = tensors.iter().map(|tensor| match &index {
+                Some(WeightIndex::Single(path)) => Some(path.clone()),
+                Some(WeightIndex::Sharded { files, .. }) => at_hand(files.get(tensor)?),
+                None => None,
+            });
+            let places: Vec<Option<PathBuf>> = places.collect();
+            if files.stored.is_none()
+                && let (Some(tensor), Some(Some(path))) = (tensors.first(), places.first())
+            {
+                files.stored = Shard::open(path)?.dtype(tensor).ok();
+            }
+            if places.iter().any(Option::is_none) {
+                files.download_bytes = files.download_bytes.saturating_add(self.block_bytes());
+            }
+        }
+        if self.commit().is_none() {
+            files.download_bytes = 0;
+        }
+        Ok(files)
+    }
+
+    /// Fetches what [`CpuSpan::load`](crate::CpuSpan::load) of `blocks` would fetch, and reads no weights.
+    ///
+    /// # Errors
+    /// As [`CpuSpan::load`](crate::CpuSpan::load) until it reads weights.
+    pub fn fetch(&self, blocks: Range<usize>) -> Result<(), LoadError> {
+        check_blocks_of_model(&blocks, self.config())?;
+        let names: Vec<String> = blocks
+            .flat_map(|block| tensor_names(self.config(), block))
+            .collect();
+        super::Checkpoint::open(self, &names).map(drop)
+    }
+
+    /// The index; `None` if there is none, so that all weights are in one file.
+    fn index_at_hand(&self) -> Result<Option<WeightIndex>, LoadError> {
+        match self.file(INDEX_FILE) {
+            Ok(path) => WeightIndex::read(&path).map(Some),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A block as stored, bytes.
+    fn block_bytes(&self) -> u64 {
+        let dtype = self.config().dtype.unwrap_or(SpanDType::F32);
+        let values = self.config().values_per_block();
+        values.saturating_mul(dtype.size_bytes() as u64)
+    }
+}
