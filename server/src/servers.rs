@@ -125,7 +125,14 @@ impl Servers {
             .len()
     }
 
-    /// What the servers other than `own` bring that serve or are about to, in the order of their peer ids.
+    /// What all servers bring that serve or are about to, in the order of their peer ids.
+    pub(crate) fn holdings(&self) -> Vec<Holding> {
+        self.balanced()
+            .map(|(_, holding)| holding.clone())
+            .collect()
+    }
+
+    /// As [`Self::holdings`], without `own`.
     pub(crate) fn holdings_except(&self, own: &str) -> Vec<Holding> {
         self.balanced()
             .filter(|(peer_id, _)| *peer_id != own)
@@ -133,7 +140,7 @@ impl Servers {
             .collect()
     }
 
-    /// As [`Self::holdings_except`], with `mine` in the place of `own`, and its number in the list.
+    /// As [`Self::holdings`], with `mine` in the place of `own`, and its number in the list.
     pub(crate) fn holdings_with(&self, own: &str, mine: Holding) -> (Vec<Holding>, usize) {
         let before = self
             .balanced()

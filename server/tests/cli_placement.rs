@@ -1,5 +1,7 @@
 //! Servers that find their place: at the start, and again when the swarm changes.
 
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use std::time::Instant;
 
 use block_client::{GenerateConfig, ModelOptions, SessionConfig, Swarm, SwarmConfig};

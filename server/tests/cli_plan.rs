@@ -1,5 +1,7 @@
 //! `block-server plan`: what it says, in both forms, alone and beside a swarm.
 
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use block_testing::{Home, fable};
 use serde_json::{Value, json};
 

@@ -90,3 +90,50 @@ impl ModelSource {
         values.saturating_mul(dtype.size_bytes() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const INDEX: [&str; 2] = [CONFIG_FILE, INDEX_FILE];
+
+    /// A folder with some files of the fixture.
+    fn folder_with(files: &[&str]) -> tempfile::TempDir {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+        }
+        folder
+    }
+
+    fn files_of(folder: &tempfile::TempDir) -> Result<SpanFiles, LoadError> {
+        ModelSource::directory(folder.path())
+            .unwrap()
+            .span_files(0..1)
+    }
+
+    #[test]
+    fn a_folder_is_never_fetched_from_and_says_its_type_if_it_can() {
+        let shard = "model-00001-of-00002.safetensors";
+        let whole = folder_with(&[INDEX[0], INDEX[1], shard]);
+        let stored = Some(SpanDType::F32);
+        let found = files_of(&whole).unwrap();
+        assert_eq!((found.download_bytes, found.stored), (0, stored));
+        let found = files_of(&folder_with(&INDEX)).unwrap();
+        assert_eq!((found.download_bytes, found.stored), (0, None));
+    }
+
+    #[test]
+    fn a_folder_without_weights_and_blocks_outside_the_model_are_errors() {
+        let bare = folder_with(&INDEX[..1]);
+        let error = files_of(&bare).unwrap_err();
+        assert!(matches!(error, LoadError::NotFound { .. }), "{error:?}");
+        let source = ModelSource::directory(bare.path()).unwrap();
+        let error = source.span_files(3..5).unwrap_err();
+        let is_outside = matches!(error, LoadError::BlocksOutsideModel { .. });
+        assert!(is_outside, "{error:?}");
+    }
+}

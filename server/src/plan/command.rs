@@ -54,7 +54,7 @@ async fn choose(config: &Config, draft: &Draft) -> Result<(Plan, String), Failur
         return Ok((draft.placed(&[]), reason));
     }
     let servers = visit(config, draft).await?;
-    let others = servers.holdings_except(NOBODY);
+    let others = servers.holdings();
     let plural = if others.len() == 1 { "" } else { "s" };
     let reason = format!(
         "{how_many}where the swarm needs them, beside {} server{plural}",
@@ -113,7 +113,5 @@ fn report(
     })
 }
 
-/// The peer id of nobody: a plan leaves out no server.
-const NOBODY: &str = "";
 /// Sixteen pages of the cache.
 const TOKENS_IN_1K: u64 = 1024;

@@ -25,8 +25,7 @@ impl Server<'_> {
         } else {
             Servers::default()
         };
-        let own = "";
-        self.tell_plan(prepared, draft.placed(&others.holdings_except(own)))
+        self.tell_plan(prepared, draft.placed(&others.holdings()))
             .await
             .map(drop)
     }
