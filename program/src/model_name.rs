@@ -102,6 +102,20 @@ mod tests {
     }
 
     #[test]
+    fn the_family_decides_on_the_prefix() {
+        let model = ModelName::parse("org/Name-1.5B").unwrap();
+        for (_, family) in Family::ARCHITECTURES {
+            let expected = match family {
+                Family::Llama => "Name-1-5B-hf",
+                Family::Mixtral => "org/Name-1-5B",
+                Family::Bloom => "org/Name-1-5B-petals",
+                _ => "Name-1-5B",
+            };
+            assert_eq!(model.dht_prefix(*family).unwrap(), expected, "{family}");
+        }
+    }
+
+    #[test]
     fn the_prefix_comes_from_the_last_part_of_the_name() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("fable-7m");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! memory = blocks × (weights of a block + KV cache of a block) + reserve
-//! blocks = (memory − reserve) / (weights + KV cache of a block), at most all     for --blocks auto
+//! blocks = (memory − reserve) / (weights + KV cache of the largest block), at most all     for --blocks auto
 //! ```
 //!
 //! A [`Draft`] knows how many blocks; where they begin may follow from the swarm, and then it is a [`Plan`].
@@ -49,8 +49,10 @@ pub(crate) struct Plan {
     pub(crate) inference_max_length: usize,
     /// Most tokens of one request.
     pub(crate) max_batch_tokens: usize,
-    /// Memory of one block's weights as held, estimated from the configuration.
-    pub(crate) block_bytes: u64,
+    /// Memory of each of the model's blocks as held, estimated from the configuration.
+    pub(crate) block_bytes: Vec<u64>,
+    /// That of the largest.
+    pub(crate) largest_block_bytes: u64,
     /// Memory of one block's KV cache when it is full.
     pub(crate) block_cache_bytes: u64,
     /// Memory of one token's keys and values in one block, pages rounded up.
@@ -116,7 +118,8 @@ impl Draft {
             ),
             inference_max_length: either(limits.inference_max_length, GROUPED_LENGTH, PLAIN_LENGTH),
             max_batch_tokens: either(limits.max_batch_size, GROUPED_LENGTH, PLAIN_LENGTH),
-            block_bytes: 0,
+            block_bytes: Vec::new(),
+            largest_block_bytes: 0,
             block_cache_bytes: 0,
             kv_token_bytes: 0,
             reserve_bytes: 0,
@@ -168,7 +171,9 @@ impl Draft {
 impl Plan {
     /// Memory of the weights as held.
     pub(crate) fn weight_bytes(&self) -> u64 {
-        self.block_bytes.saturating_mul(self.blocks.len() as u64)
+        let blocks = self.block_bytes.get(self.blocks.clone());
+        let blocks = blocks.unwrap_or_default().iter();
+        blocks.fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Memory of the KV cache when it is full.

@@ -1,7 +1,6 @@
 //! What of a span's weights is on this machine already, and what is still to be fetched.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
 use super::model_source::{CONFIG_FILE, ModelSource, is_absence};
@@ -9,7 +8,7 @@ use super::shard::Shard;
 use crate::checks::check_blocks_of_model;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
-use crate::families::tensor_names;
+use crate::families::{self, BlockLayout, spellings};
 
 /// A span's weights before they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,20 +39,27 @@ impl ModelSource {
         };
         let mut files = SpanFiles::default();
         for block in blocks {
-            let tensors = tensor_names(self.config(), block);
-            let places = tensors.iter().map(|tensor| match &index {
-                Some(WeightIndex::Single(path)) => Some(path.clone()),
-                Some(WeightIndex::Sharded { files, .. }) => at_hand(files.get(tensor)?),
-                None => None,
-            });
-            let places: Vec<Option<PathBuf>> = places.collect();
-            if files.stored.is_none()
-                && let (Some(tensor), Some(Some(path))) = (tensors.first(), places.first())
-            {
-                files.stored = Shard::open(path)?.dtype(tensor).ok();
+            let layout = families::block(self.config(), block);
+            let first = layout.attention.query.weight();
+            let mut is_here = true;
+            for tensor in layout.tensor_names() {
+                let place = index.as_ref().and_then(|index| match index {
+                    WeightIndex::Single(path) => Some(path.clone()),
+                    WeightIndex::Sharded { files, .. } => {
+                        let file = spellings(&tensor).find_map(|name| files.get(&name));
+                        at_hand(file?)
+                    }
+                });
+                is_here &= place.is_some();
+                if let (Some(path), true) = (place, files.stored.is_none() && tensor == first) {
+                    let shard = Shard::open(&path)?;
+                    let name = spellings(&tensor).find(|name| shard.has(name));
+                    files.stored = name.and_then(|name| shard.dtype(&name).ok());
+                }
             }
-            if places.iter().any(Option::is_none) {
-                files.download_bytes = files.download_bytes.saturating_add(self.block_bytes());
+            if !is_here {
+                let bytes = self.stored_bytes(&layout);
+                files.download_bytes = files.download_bytes.saturating_add(bytes);
             }
         }
         if self.commit().is_none() {
@@ -69,7 +75,7 @@ impl ModelSource {
     pub fn fetch(&self, blocks: Range<usize>) -> Result<(), LoadError> {
         check_blocks_of_model(&blocks, self.config())?;
         let names: Vec<String> = blocks
-            .flat_map(|block| tensor_names(self.config(), block))
+            .flat_map(|block| families::block(self.config(), block).tensor_names())
             .collect();
         super::Checkpoint::open(self, &names).map(drop)
     }
@@ -84,10 +90,9 @@ impl ModelSource {
     }
 
     /// A block as stored, bytes.
-    fn block_bytes(&self) -> u64 {
+    fn stored_bytes(&self, layout: &BlockLayout) -> u64 {
         let dtype = self.config().dtype.unwrap_or(SpanDType::F32);
-        let values = self.config().values_per_block();
-        values.saturating_mul(dtype.size_bytes() as u64)
+        layout.values().saturating_mul(dtype.size_bytes() as u64)
     }
 }
 

@@ -98,7 +98,9 @@ fn report(
         blocks: plan.blocks.len(),
         range: format!("{}:{}", plan.blocks.start, plan.blocks.end),
         reason,
-        bytes_per_block: plan.block_bytes,
+        bytes_per_block: plan
+            .weight_bytes()
+            .div_ceil((plan.blocks.len() as u64).max(1)),
         bytes_per_1k_tokens: plan
             .kv_token_bytes
             .saturating_mul(TOKENS_IN_1K)

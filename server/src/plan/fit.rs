@@ -52,7 +52,10 @@ impl Plan {
         let cache_tokens = (self.attn_cache_tokens as u64)
             .div_ceil(page_tokens)
             .saturating_mul(page_tokens);
-        self.block_bytes = memory.block_bytes;
+        self.block_bytes = (0..model.num_blocks)
+            .map(|number| self.formats().block_bytes(&model, number))
+            .collect();
+        self.largest_block_bytes = memory.block_bytes;
         self.kv_token_bytes = memory.kv_bytes_per_token as u64;
         self.block_cache_bytes = self.kv_token_bytes.saturating_mul(cache_tokens);
         self.reserve_bytes = reserve_bytes(model.hidden);
@@ -115,7 +118,7 @@ impl Plan {
             Failure::new(Exit::Unavailable, "not even one block fits in memory")
                 .cause(format!(
                     "the weights of a block need {}, its KV cache {}, steps {}; {} may be used",
-                    bytes(self.block_bytes),
+                    bytes(self.largest_block_bytes),
                     bytes(self.block_cache_bytes),
                     bytes(self.reserve_bytes),
                     bytes(most)
@@ -125,7 +128,9 @@ impl Plan {
     }
 
     fn blocks_in(&self, most: u64) -> u64 {
-        let each = self.block_bytes.saturating_add(self.block_cache_bytes);
+        let each = self
+            .largest_block_bytes
+            .saturating_add(self.block_cache_bytes);
         most.saturating_sub(self.reserve_bytes) / each.max(1)
     }
 

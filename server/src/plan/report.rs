@@ -33,7 +33,7 @@ pub(crate) struct PlanReport {
     pub(crate) range: String,
     /// Why these.
     pub(crate) reason: String,
-    /// Weights of one block, as held in memory.
+    /// Weights of one of them, as held in memory; where they differ, on average.
     pub(crate) bytes_per_block: u64,
     /// Keys and values of 1,024 tokens of one sequence in all served blocks.
     pub(crate) bytes_per_1k_tokens: u64,

@@ -71,7 +71,7 @@ fn a_count_goes_where_the_swarm_is_weakest_and_a_range_stays() {
 /// Just the memory for `count` blocks of our choice.
 fn of_blocks(count: u64) -> Memory {
     let plan = plan("org/name --blocks 1").unwrap();
-    let each = plan.block_bytes + plan.block_cache_bytes;
+    let each = plan.largest_block_bytes + plan.block_cache_bytes;
     Memory {
         available: None,
         limit: Some(count * each + plan.reserve_bytes),
@@ -136,7 +136,7 @@ fn the_files_type_of_weights_beats_the_configurations() {
     let model = ModelConfig::parse(MODEL).unwrap();
     let bytes = |stored| {
         let draft = Draft::new(&config, &model, stored, ROOMY).unwrap();
-        draft.placed(&[]).block_bytes
+        draft.placed(&[]).largest_block_bytes
     };
     let singles = bytes(None);
     assert_eq!(bytes(Some(SpanDType::F32)), singles);
