@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use block_model::{Family, ModelSource};
+use block_model::{ModelSource, local_name};
 use block_network::PeerId;
 use block_protocol::dht_prefix::{PrefixRule, default_prefix};
 use block_protocol::uid::validate_prefix;
@@ -160,34 +160,12 @@ fn prefix_of(source: &ModelSource, options: ModelOptions) -> Result<String, Remo
         validate_prefix(&chosen).map_err(|error| no_prefix(&chosen, error.to_string()))?;
         return Ok(chosen);
     }
-    let rule = match source.config().family {
-        Family::Llama => PrefixRule::Llama,
-        Family::Mixtral => PrefixRule::Mixtral,
-        Family::Bloom => PrefixRule::Bloom,
-        Family::Falcon
-        | Family::Mistral
-        | Family::Qwen2
-        | Family::Qwen3
-        | Family::Qwen3Moe
-        | Family::Gemma2
-        | Family::Gemma3
-        | Family::Phi3 => PrefixRule::Falcon,
-    };
+    let rule = PrefixRule::of_model_type(source.config().family.model_type());
     let name = source.name();
     let public_name = match source.commit() {
         Some(_) => name.clone(),
-        None => folder_name(&name)
-            .ok_or_else(|| no_prefix(&name, "the folder has no name in UTF-8".to_owned()))?,
+        None => local_name(Path::new(&name))
+            .ok_or_else(|| no_prefix(&name, "it has no name in UTF-8".to_owned()))?,
     };
     default_prefix(rule, &public_name).map_err(|error| no_prefix(&name, error.to_string()))
-}
-
-/// The folder's own name, also for `.` and for paths that end in `..`.
-fn folder_name(path: &str) -> Option<String> {
-    let path = Path::new(path);
-    let name = match path.file_name() {
-        Some(name) => name.to_owned(),
-        None => path.canonicalize().ok()?.file_name()?.to_owned(),
-    };
-    name.into_string().ok()
 }

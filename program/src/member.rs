@@ -27,6 +27,8 @@ pub struct MemberOptions {
     pub initial_peers: Vec<Multiaddr>,
     /// Longest wait for the first of them.
     pub join_timeout: Duration,
+    /// Whether it only looks around: nobody calls it, and the DHT does not count on it.
+    pub only_dials: bool,
 }
 
 /// A running node that takes part in the DHT.
@@ -52,6 +54,7 @@ impl Member {
         let dht = Dht::start(
             node.clone(),
             DhtConfig {
+                client_mode: options.only_dials,
                 initial_peers: peers.clone(),
                 ..DhtConfig::default()
             },
@@ -101,6 +104,7 @@ async fn start_node(options: &MemberOptions) -> Result<(Node, NodeTask), Failure
     let node_config = NodeConfig {
         listen: options.listen.clone(),
         announce: options.announce.clone(),
+        client_mode: options.only_dials,
         ..NodeConfig::new(options.keypair.clone())
     };
     let result = Node::start(node_config.clone()).await;

@@ -1,6 +1,7 @@
 //! What to say when a model's files cannot be used.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use block_model::{ConfigError, HubError, LoadError};
 
@@ -19,9 +20,10 @@ pub fn failure(error: &LoadError, model: &str) -> Failure {
 fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
     let hint = |text: &str| Some(text.to_owned());
     match error {
-        LoadError::NotFound { .. } => (
+        LoadError::NotFound { path } => (
             Exit::NoInput,
-            hint("a model folder holds config.json and .safetensors files"),
+            conversion(path)
+                .or_else(|| hint("a model folder holds config.json and .safetensors files")),
         ),
         LoadError::MissingShard { .. } => (Exit::NoInput, hint("fetch the file")),
         LoadError::Damaged { .. } => (
@@ -88,5 +90,58 @@ fn hub_verdict(error: &HubError, model: &str) -> (Exit, Option<String>) {
             Some("try again; --offline uses what is in the cache".to_owned()),
         ),
         HubError::Client(_) => (Exit::Usage, None),
+    }
+}
+
+/// How to convert the weights beside the missing file `path`, if there are only pickled ones.
+fn conversion(path: &Path) -> Option<String> {
+    let folder = path.parent()?;
+    if path.file_name()? != SAFETENSORS_FILE {
+        return None;
+    }
+    let names = std::fs::read_dir(folder)
+        .ok()?
+        .take(MAX_LISTED_FILES)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let pickled = names
+        .filter(|name| PICKLED.iter().any(|ending| name.ends_with(ending)))
+        .min()?;
+    let from = folder.display();
+    Some(format!(
+        "{pickled} is a pickle, which can run code and is never read; if you trust it, convert it once with          python3 -c \"from transformers import AutoModelForCausalLM as M; \
+         M.from_pretrained('{from}', torch_dtype='auto').save_pretrained('{from}-safetensors')\", \
+         copy its tokenizer files, and name the new folder"
+    ))
+}
+
+/// The file that is missed where there is no index of several.
+const SAFETENSORS_FILE: &str = "model.safetensors";
+/// Endings of files that Python's pickle reads.
+const PICKLED: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
+/// Files of a folder that are looked at; a checkpoint has some hundreds at most.
+const MAX_LISTED_FILES: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_pickles_is_told_how_to_convert() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = |file: &str| LoadError::NotFound {
+            path: folder.path().join(file),
+        };
+        let told = |file: &str| failure(&missing(file), "m").to_string();
+        assert!(told("model.safetensors").contains("a model folder holds"));
+        std::fs::write(folder.path().join("pytorch_model.bin"), "").unwrap();
+        let text = told("model.safetensors");
+        for part in [
+            "pytorch_model.bin is a pickle",
+            "never read",
+            "save_pretrained",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(told("config.json").contains("a model folder holds"));
     }
 }

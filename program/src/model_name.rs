@@ -1,8 +1,8 @@
-//! A model as a command line names it: a folder of this machine, or a repository of the hub.
+//! A model as a command line names it: a folder or a GGUF file of this machine, or a repository of the hub.
 
 use std::path::Path;
 
-use block_model::Family;
+use block_model::{Family, is_gguf_file, local_name};
 use block_protocol::dht_prefix::{PrefixRule, default_prefix};
 
 use crate::error_report::{Exit, Failure};
@@ -10,9 +10,9 @@ use crate::error_report::{Exit, Failure};
 /// A model by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelName {
-    /// Folder as given, or hub name.
+    /// Folder or file as given, or hub name.
     pub name: String,
-    /// Whether `name` is a folder of this machine.
+    /// Whether `name` is a folder or a file of this machine.
     pub is_local: bool,
 }
 
@@ -20,9 +20,17 @@ impl ModelName {
     /// Finds out which of the two `name` is.
     ///
     /// # Errors
-    /// It looks like a folder, but there is none (exit 66).
+    /// It looks like a folder or a file, but there is none (exit 66).
     pub fn parse(name: &str) -> Result<Self, Failure> {
-        let is_local = Path::new(name).is_dir();
+        let path = Path::new(name);
+        let is_local = path.is_dir() || (is_gguf_file(path) && path.is_file());
+        if !is_local && is_gguf_file(path) {
+            return Err(
+                Failure::new(Exit::NoInput, format!("there is no file {name}")).hint(
+                    "fetch the file first: a model of the hub is named ORG/NAME, without a file",
+                ),
+            );
+        }
         if !is_local && looks_like_a_folder(name) {
             return Err(Failure::new(Exit::NoInput, format!("there is no folder {name}"))
             .hint("a local model is a folder with config.json and .safetensors files; a hub model is ORG/NAME"));
@@ -42,23 +50,11 @@ impl ModelName {
     pub fn dht_prefix(&self, family: Family) -> Result<String, Failure> {
         let name = &self.name;
         let repository = if self.is_local {
-            folder_name(name)
+            local_name(Path::new(name))
         } else {
             Some(name.clone())
         };
-        let rule = match family {
-            Family::Llama => PrefixRule::Llama,
-            Family::Mixtral => PrefixRule::Mixtral,
-            Family::Bloom => PrefixRule::Bloom,
-            Family::Falcon
-            | Family::Mistral
-            | Family::Qwen2
-            | Family::Qwen3
-            | Family::Qwen3Moe
-            | Family::Gemma2
-            | Family::Gemma3
-            | Family::Phi3 => PrefixRule::Falcon,
-        };
+        let rule = PrefixRule::of_model_type(family.model_type());
         let prefix = repository.map(|repository| default_prefix(rule, &repository));
         match prefix {
             Some(Ok(prefix)) => Ok(prefix),
@@ -68,19 +64,6 @@ impl ModelName {
             .hint("name one without dot or space: --dht-prefix my-model-hf")),
         }
     }
-}
-
-/// The folder's own name, also for `.` and for links.
-fn folder_name(path: &str) -> Option<String> {
-    let named = Path::new(path).file_name().map(ToOwned::to_owned);
-    let name = named.or_else(|| {
-        Path::new(path)
-            .canonicalize()
-            .ok()?
-            .file_name()
-            .map(ToOwned::to_owned)
-    })?;
-    name.into_string().ok()
 }
 
 /// Petals once kept converted copies under `bigscience/X-petals`; it rewrites the name too.
@@ -102,7 +85,12 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_no_hub_name() {
-        for name in ["./absent", "/absent/model", "models/llama/absent"] {
+        for name in [
+            "./absent",
+            "/absent/model",
+            "models/llama/absent",
+            "absent.gguf",
+        ] {
             assert_eq!(
                 ModelName::parse(name).unwrap_err().exit(),
                 Exit::NoInput,
@@ -111,6 +99,20 @@ mod tests {
         }
         let hub = ModelName::parse("bigscience/x-petals").unwrap();
         assert_eq!((hub.name.as_str(), hub.is_local), ("bigscience/x", false));
+    }
+
+    #[test]
+    fn the_family_decides_on_the_prefix() {
+        let model = ModelName::parse("org/Name-1.5B").unwrap();
+        for (_, family) in Family::ARCHITECTURES {
+            let expected = match family {
+                Family::Llama => "Name-1-5B-hf",
+                Family::Mixtral => "org/Name-1-5B",
+                Family::Bloom => "org/Name-1-5B-petals",
+                _ => "Name-1-5B",
+            };
+            assert_eq!(model.dht_prefix(*family).unwrap(), expected, "{family}");
+        }
     }
 
     #[test]
@@ -125,6 +127,9 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(prefix(folder.to_str().unwrap()), "fable-7m-hf");
+        let file = folder.join("fable-7m.Q4_K_M.gguf");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(prefix(file.to_str().unwrap()), "fable-7m-Q4_K_M-hf");
         assert_eq!(prefix("org/Llama-3.1-8B"), "Llama-3-1-8B-hf");
     }
 }

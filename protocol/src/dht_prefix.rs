@@ -1,13 +1,14 @@
 //! The default prefix of a model's keys in the DHT, so that strangers meet without agreeing on one.
 //!
-//! | family  | from `owner/Name-1.5B`                 | prefix               |
-//! |---------|----------------------------------------|----------------------|
-//! | Llama   | last component, `-hf` if not there yet | `Name-1-5B-hf`       |
-//! | Falcon  | last component                         | `Name-1-5B`          |
-//! | Mixtral | whole name                             | `owner/Name-1-5B`    |
-//! | BLOOM   | whole name and `-petals`               | `owner/Name-1-5B-petals` |
+//! | `model_type`        | from `owner/Name-1.5B`                 | prefix                   |
+//! |---------------------|----------------------------------------|--------------------------|
+//! | `llama`             | last component, `-hf` if not there yet | `Name-1-5B-hf`           |
+//! | `mixtral`           | whole name                             | `owner/Name-1-5B`        |
+//! | `bloom`             | whole name and `-petals`               | `owner/Name-1-5B-petals` |
+//! | `falcon`, all other | last component                         | `Name-1-5B`              |
 //!
-//! `.` always becomes `-`. Source: Petals main, `models/*/config.py`.
+//! `.` always becomes `-`. Source: Petals main, `models/*/config.py`, for the four that Petals knows. The others follow
+//! Falcon: the plainest of its rules, which also joins copies of a model under several owners.
 
 use crate::{error::DecodeError, uid::validate_prefix};
 
@@ -16,7 +17,7 @@ use crate::{error::DecodeError, uid::validate_prefix};
 pub enum PrefixRule {
     /// Llama and everything that calls itself so.
     Llama,
-    /// Falcon.
+    /// Falcon, and every family that Petals does not know.
     Falcon,
     /// Mixtral.
     Mixtral,
@@ -24,8 +25,23 @@ pub enum PrefixRule {
     Bloom,
 }
 
+impl PrefixRule {
+    /// Every rule.
+    pub const ALL: [Self; 4] = [Self::Llama, Self::Falcon, Self::Mixtral, Self::Bloom];
+
+    /// The rule for a `model_type` as `config.json` writes it: Petals chooses by the same word.
+    pub fn of_model_type(model_type: &str) -> Self {
+        match model_type {
+            "llama" => Self::Llama,
+            "mixtral" => Self::Mixtral,
+            "bloom" => Self::Bloom,
+            _ => Self::Falcon,
+        }
+    }
+}
+
 /// The prefix that a Petals peer would use for the repository `name`, or that we use for a local
-/// directory called `name`.
+/// directory or file called `name`.
 ///
 /// # Errors
 /// As [`validate_prefix`], for instance for a directory with a space in its name.
@@ -75,6 +91,22 @@ mod tests {
             ),
         ] {
             assert_eq!(default_prefix(rule, name).as_deref(), Ok(prefix));
+        }
+    }
+
+    #[test]
+    fn the_rule_follows_the_model_type() {
+        for (model_type, prefix) in [
+            ("llama", "Name-1-5B-hf"),
+            ("falcon", "Name-1-5B"),
+            ("mixtral", "owner/Name-1-5B"),
+            ("bloom", "owner/Name-1-5B-petals"),
+            ("qwen3_moe", "Name-1-5B"),
+            ("gemma3_text", "Name-1-5B"),
+        ] {
+            let rule = PrefixRule::of_model_type(model_type);
+            let derived = default_prefix(rule, "owner/Name-1.5B");
+            assert_eq!(derived.as_deref(), Ok(prefix), "{model_type}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_network::{Keypair, Multiaddr};
+use block_network::{Keypair, Multiaddr, identity};
 use block_program::{Exit, Failure, Folders, LogOptions, MemberOptions, Secret, multiaddrs};
 use block_protocol::Compression;
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub throughput: Throughput,
     /// Assumed network speed, Mbit/s.
     pub network_mbps: f64,
+    /// When to move to other blocks.
+    pub balance: Balance,
     /// Packing of replies when the client does not say.
     pub compression: Compression,
     /// Where hub files come from.
@@ -86,6 +88,8 @@ impl SwarmChoice {
 /// Bounds on sessions, memory and time. Token counts that are `None` follow the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
+    /// Memory for everything; `None` = what the system has available.
+    pub memory_bytes: Option<u64>,
     /// KV cache, tokens for each block.
     pub attn_cache_tokens: Option<u64>,
     /// Longest session, tokens.
@@ -106,6 +110,15 @@ pub struct Limits {
     pub step_timeout: Duration,
     /// Longest wait for running steps on stop.
     pub drain_timeout: Duration,
+}
+
+/// When a server whose place is not fixed moves to other blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Balance {
+    /// Share of the reachable throughput below which it moves; 0 = never, above 1 = always.
+    pub quality: f64,
+    /// Mean time between two looks.
+    pub mean_check_period: Duration,
 }
 
 /// How the hub is used.
@@ -189,6 +202,10 @@ impl Config {
             limits: limits(&cli.limits),
             throughput: cli.speed.throughput,
             network_mbps: cli.speed.network_mbps,
+            balance: Balance {
+                quality: cli.speed.balance_quality,
+                mean_check_period: cli.speed.mean_balance_check_period,
+            },
             compression: cli.speed.compression.0,
             hub: hub_access(&cli, variable)?,
             admin: admin(&cli)?,
@@ -209,6 +226,20 @@ impl Config {
             },
             initial_peers: self.swarm.initial_peers().to_vec(),
             join_timeout: self.join_timeout,
+            only_dials: false,
+        }
+    }
+
+    /// How a visitor joins who only looks around, under a name of its own.
+    pub(crate) fn visitor(&self) -> MemberOptions {
+        MemberOptions {
+            keypair: identity::ephemeral(),
+            listen: Vec::new(),
+            listen_is_default: false,
+            announce: Vec::new(),
+            initial_peers: self.swarm.initial_peers().to_vec(),
+            join_timeout: self.join_timeout,
+            only_dials: true,
         }
     }
 }
@@ -263,6 +294,7 @@ fn expiration(update_period: Duration, given: Option<Duration>) -> Result<Durati
 fn limits(flags: &LimitFlags) -> Limits {
     let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     Limits {
+        memory_bytes: flags.memory_limit,
         attn_cache_tokens: flags.attn_cache_tokens,
         inference_max_length: flags.inference_max_length,
         max_batch_size: flags.max_batch_size,

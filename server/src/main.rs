@@ -48,22 +48,30 @@ fn start() -> anyhow::Result<ExitCode> {
             print_line(&block_server::devices(flags)?);
             Ok(ExitCode::SUCCESS)
         }
+        Some(Task::Plan(flags)) => {
+            let as_json = flags.json;
+            plan(parsed, &folders, as_json)
+        }
         None => serve(parsed, &folders),
     }
 }
 
+fn plan(mut parsed: Parsed, folders: &Folders, as_json: bool) -> anyhow::Result<ExitCode> {
+    let operate = &mut parsed.cli.operate;
+    // The answer is on stdout; what led to it is told to who asks.
+    operate.quiet |= operate.verbose == 0;
+    logging::install(log_options(&parsed.cli))?;
+    let config = configuration(parsed, folders)?;
+    let runtime = network_threads::runtime()?;
+    let answer = runtime.block_on(block_server::plan(config, as_json));
+    runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
+    print_line(&answer?);
+    Ok(ExitCode::SUCCESS)
+}
+
 fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     let look = logging::install(log_options(&parsed.cli))?;
-    if !parsed.ignored.is_empty() {
-        tracing::warn!(
-            flags = parsed.ignored.join(", "),
-            "flags of Petals that mean nothing here are ignored"
-        );
-    }
-    if let Some(file) = &parsed.config_file {
-        tracing::info!(file = %file.display(), "configuration file read");
-    }
-    let config = Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())?;
+    let config = configuration(parsed, folders)?;
     file_limit::raise();
     let runtime = network_threads::runtime()?;
     let result = runtime.block_on(async {
@@ -76,6 +84,20 @@ fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
     result?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the flags, and tells what became of them.
+fn configuration(parsed: Parsed, folders: &Folders) -> Result<Config, Failure> {
+    if !parsed.ignored.is_empty() {
+        tracing::warn!(
+            flags = parsed.ignored.join(", "),
+            "flags of Petals that mean nothing here are ignored"
+        );
+    }
+    if let Some(file) = &parsed.config_file {
+        tracing::info!(file = %file.display(), "configuration file read");
+    }
+    Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())
 }
 
 /// The only writer to stdout. Whoever closed it does not want the line.

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use block_model::{CpuOptions, CpuSpan, HubOptions, LoadError, ModelSource};
-use block_program::{Failure, Secret, model_failure};
+use block_program::{Exit, Failure, Secret, model_failure};
 
 use crate::config::Config;
+use crate::plan::{Draft, Memory};
 
 /// Finds the model and reads its configuration. Blocks: it may ask the hub.
 ///
@@ -32,6 +33,26 @@ pub(crate) fn open(config: &Config, progress_bar: bool) -> Result<ModelSource, F
     source.map_err(|error| failure(&error, &choice.name))
 }
 
+/// Plans what to hold of the model. Blocks: the index of a hub model may be fetched.
+///
+/// # Errors
+/// See [`failure`] and [`Draft::new`].
+pub(crate) fn draft(config: &Config, source: &ModelSource) -> Result<Draft, Failure> {
+    // The first block stands for all: a checkpoint has one type of weights.
+    let files = source.span_files(0..1);
+    let files = files.map_err(|error| failure(&error, &config.model.name))?;
+    Draft::new(config, source.config(), files.stored, Memory::of(config))
+}
+
+/// Fetches what these blocks need, and loads nothing. Blocks for as long as it takes.
+///
+/// # Errors
+/// See [`failure`].
+pub(crate) fn fetch(source: &ModelSource, blocks: Range<usize>) -> Result<(), Failure> {
+    let fetched = source.fetch(blocks);
+    fetched.map_err(|error| failure(&error, &source.name()))
+}
+
 /// Loads blocks; fetches what they need first. Blocks for as long as it takes.
 ///
 /// # Errors
@@ -44,8 +65,19 @@ pub(crate) fn load(
     CpuSpan::load(source, blocks, options).map_err(|error| failure(&error, &source.name()))
 }
 
+/// Runs what waits for files or computes, away from the network's threads.
+pub(crate) async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
+        })
+}
+
 /// Who must act on a failed load, and how: a server has levers that a client has not.
-fn failure(error: &LoadError, model: &str) -> Failure {
+pub(crate) fn failure(error: &LoadError, model: &str) -> Failure {
     let failure = model_failure::failure(error, model);
     match error {
         LoadError::MissingShard { .. } => failure.hint("fetch the file, or choose other --blocks"),

@@ -1,4 +1,4 @@
-//! The other servers of the model: who covers what, and how far the next ones are.
+//! How far the servers are where a route could go on from here.
 //!
 //! Each period the task reads the records of the model's blocks and pings servers
 //! where a route could go on from here: up to five at the block after the span, up to
@@ -8,107 +8,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use block_network::{CallError, Node, PeerId, unix_time};
+use block_network::{CallError, Node, PeerId};
 use block_program::swarm_metrics;
-use block_protocol::dht::{DhtRequest, Dictionary, PingRequest};
-use block_protocol::{Rpc, ServerRecord, ServerState};
+use block_protocol::Rpc;
+use block_protocol::dht::{DhtRequest, PingRequest};
 use rand::seq::IndexedRandom;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::records::Records;
+use crate::servers::Servers;
 
 /// Seconds to servers by peer id in base58; infinite for one that does not answer.
 pub(crate) type NextPings = BTreeMap<String, f64>;
 
-/// Every server announced under the model's blocks, by peer id in base58.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Servers(BTreeMap<String, (ServerState, Range<usize>)>);
-
-impl Servers {
-    /// Reads the records of all blocks. Entries that do not decode are skipped, as Petals does.
-    pub(crate) async fn read(records: &impl Records, prefix: &str, num_blocks: usize) -> Self {
-        let keys = (0..num_blocks)
-            .map(|block| format!("{prefix}.{block}"))
-            .collect();
-        let found = match records.read(keys).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "the other servers cannot be looked up");
-                Vec::new()
-            }
-        };
-        let mut servers = Self::default();
-        for (block, entries) in found.into_iter().enumerate() {
-            servers.add(block, &entries, num_blocks);
-        }
+/// Whom to ping: at most [`MAX_PINGS_PER_GROUP`] of each group, chosen at random.
+fn ping_candidates(servers: &Servers, own: &str, own_blocks: &Range<usize>) -> BTreeSet<String> {
+    let group = |is_in: &dyn Fn(&Range<usize>) -> bool| -> Vec<&str> {
         servers
-    }
-
-    fn add(&mut self, block: usize, entries: &Dictionary, num_blocks: usize) {
-        let now = unix_time();
-        for (peer_id, entry) in entries
-            .text_entries()
-            .filter(|(_, entry)| entry.expiration > now)
-        {
-            let Ok(record) = ServerRecord::decode(&entry.value) else {
-                continue;
-            };
-            let span = record.info.span.map_or(block..block + 1, |span| {
-                span.start().min(num_blocks)..span.end().min(num_blocks)
-            });
-            let known = self
-                .0
-                .entry(peer_id.to_owned())
-                .or_insert((record.state, span));
-            known.0 = known.0.max(record.state);
-        }
-    }
-
-    fn online_except<'a>(
-        &'a self,
-        own: &'a str,
-    ) -> impl Iterator<Item = (&'a String, &'a Range<usize>)> {
-        self.0
-            .iter()
-            .filter(move |(peer_id, (state, _))| *state == ServerState::Online && *peer_id != own)
-            .map(|(peer_id, (_, span))| (peer_id, span))
-    }
-
-    /// Online servers other than `own`.
-    pub(crate) fn others(&self, own: &str) -> usize {
-        self.online_except(own).count()
-    }
-
-    /// Blocks with an online server, `own_blocks` included.
-    pub(crate) fn covered(&self, own: &str, own_blocks: &Range<usize>) -> usize {
-        let others = self.online_except(own).flat_map(|(_, span)| span.clone());
-        others
-            .chain(own_blocks.clone())
-            .collect::<BTreeSet<_>>()
-            .len()
-    }
-
-    /// Whom to ping: at most [`MAX_PINGS_PER_GROUP`] of each group, chosen at random.
-    fn ping_candidates(&self, own: &str, own_blocks: &Range<usize>) -> BTreeSet<String> {
-        let group = |is_in: &dyn Fn(&Range<usize>) -> bool| -> Vec<&String> {
-            self.online_except(own)
-                .filter(|(_, span)| is_in(span))
-                .map(|(peer_id, _)| peer_id)
-                .collect()
-        };
-        let next = group(&|span| span.contains(&own_blocks.end));
-        let inner = group(&|span| {
-            (own_blocks.start + 1..own_blocks.end).any(|block| span.contains(&block))
-        });
-        let mut random = rand::rng();
-        [next, inner]
-            .iter()
-            .flat_map(|group| group.sample(&mut random, MAX_PINGS_PER_GROUP))
-            .map(|peer_id| (*peer_id).clone())
+            .online_except(own)
+            .filter(|(_, span)| is_in(span))
+            .map(|(peer_id, _)| peer_id)
             .collect()
-    }
+    };
+    let next = group(&|span| span.contains(&own_blocks.end));
+    let inner =
+        group(&|span| (own_blocks.start + 1..own_blocks.end).any(|block| span.contains(&block)));
+    let mut random = rand::rng();
+    [next, inner]
+        .iter()
+        .flat_map(|group| group.sample(&mut random, MAX_PINGS_PER_GROUP))
+        .map(|peer_id| (*peer_id).to_owned())
+        .collect()
 }
 
 /// Smoothed ping times. Pure: time comes in.
@@ -161,7 +93,7 @@ impl Pinger {
             loop {
                 ticks.tick().await;
                 let servers = Servers::read(&records, &prefix, num_blocks).await;
-                let candidates = servers.ping_candidates(&own, &blocks);
+                let candidates = ping_candidates(&servers, &own, &blocks);
                 for (peer_id, seconds) in ping_all(&node, candidates).await {
                     times.record(peer_id, seconds, Instant::now());
                 }
@@ -220,28 +152,9 @@ const PING_LIFE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
+    use block_protocol::ServerState;
+
     use super::*;
-
-    fn servers(entries: &[(&str, ServerState, Range<usize>)]) -> Servers {
-        Servers(
-            entries
-                .iter()
-                .map(|(id, state, span)| ((*id).to_owned(), (*state, span.clone())))
-                .collect(),
-        )
-    }
-
-    #[test]
-    fn the_view_counts_online_servers_and_covered_blocks() {
-        let view = servers(&[
-            ("own", ServerState::Online, 0..4),
-            ("a", ServerState::Online, 4..6),
-            ("b", ServerState::Joining, 6..8),
-        ]);
-        assert_eq!(view.others("own"), 1);
-        assert_eq!(view.covered("own", &(0..4)), 6);
-        assert_eq!(Servers::default().covered("own", &(0..4)), 4);
-    }
 
     #[test]
     fn pinged_are_those_where_a_route_can_go_on() {
@@ -255,7 +168,7 @@ mod tests {
         entries.push(("inside", ServerState::Online, 2..3));
         entries.push(("joining", ServerState::Joining, 4..8));
         entries.push(("own", ServerState::Online, 0..4));
-        let chosen = servers(&entries).ping_candidates("own", &(0..4));
+        let chosen = ping_candidates(&Servers::made_up(&entries), "own", &(0..4));
         assert!(chosen.contains("inside"));
         assert!(
             !chosen.contains("before") && !chosen.contains("joining") && !chosen.contains("own")

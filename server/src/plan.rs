@@ -1,13 +1,28 @@
 //! What this server will hold: blocks, dtype, prefix, sizes. Pure.
+//!
+//! ```text
+//! memory = blocks × (weights of a block + KV cache of a block) + reserve
+//! blocks = (memory − reserve) / (weights + KV cache of the largest block), at most all     for --blocks auto
+//! ```
+//!
+//! A [`Draft`] knows how many blocks; where they begin may follow from the swarm, and then it is a [`Plan`].
+//!
+//! Source of the count: Petals main, `server/server.py`, which reserves the same for its backward pass.
+
+pub(crate) mod command;
+mod fit;
+mod report;
 
 use std::ops::Range;
 
 use block_model::{CpuOptions, KvDType, ModelConfig, Quant, SpanDType};
-use block_program::{Exit, Failure, amounts::bytes};
+use block_program::Failure;
 use block_protocol::{Compression, DType};
 
+use crate::block_choice::{Holding, block_throughputs, weakest_start};
 use crate::cli::Blocks;
 use crate::config::Config;
+pub(crate) use fit::Memory;
 
 /// Everything that follows from the configuration and the model's own description.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,19 +49,41 @@ pub(crate) struct Plan {
     pub(crate) inference_max_length: usize,
     /// Most tokens of one request.
     pub(crate) max_batch_tokens: usize,
-    /// Memory of the weights as held, estimated from the configuration.
-    pub(crate) weight_bytes: u64,
-    /// Memory of the KV cache when it is full.
-    pub(crate) cache_bytes: u64,
+    /// Memory of each of the model's blocks as held, estimated from the configuration.
+    pub(crate) block_bytes: Vec<u64>,
+    /// That of the largest.
+    pub(crate) largest_block_bytes: u64,
+    /// Memory of one block's KV cache when it is full.
+    pub(crate) block_cache_bytes: u64,
+    /// Memory of one token's keys and values in one block, pages rounded up.
+    pub(crate) kv_token_bytes: u64,
+    /// Memory that steps take besides.
+    pub(crate) reserve_bytes: u64,
 }
 
-impl Plan {
-    /// Resolves what the operator left open.
+/// A plan whose place in the model may still be open.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Draft {
+    /// At the beginning of the model if its place is open.
+    plan: Plan,
+    is_open: bool,
+}
+
+impl Draft {
+    /// Resolves what the operator left open, as far as it can be known without the swarm.
+    ///
+    /// `stored` is the type of the weights by their own files, which beats what the configuration says.
     ///
     /// # Errors
-    /// Blocks outside the model, no default prefix, or a compression that the dtype rules out (exit 2).
-    pub(crate) fn new(config: &Config, model: &ModelConfig) -> Result<Self, Failure> {
-        let blocks = resolve_blocks(&config.model.blocks, model.num_blocks)?;
+    /// Blocks outside the model, no default prefix, or a compression that the dtype rules out (exit 2); blocks that
+    /// do not fit in `memory`, or none of them (69).
+    pub(crate) fn new(
+        config: &Config,
+        model: &ModelConfig,
+        stored: Option<SpanDType>,
+        memory: Memory,
+    ) -> Result<Self, Failure> {
+        let asked = &config.model.blocks;
         let (prefix, prefix_is_derived) = match &config.dht_prefix {
             Some(prefix) => (prefix.clone(), false),
             None => (config.model.model_name().dht_prefix(model.family)?, true),
@@ -56,63 +93,108 @@ impl Plan {
             let tokens = given.unwrap_or(if is_grouped { grouped } else { plain });
             usize::try_from(tokens).unwrap_or(usize::MAX)
         };
-        let attn_cache_tokens = either(
-            config.limits.attn_cache_tokens,
-            GROUPED_CACHE_TOKENS,
-            PLAIN_CACHE_TOKENS,
-        );
+        let limits = &config.limits;
         let dtype = config
             .model
             .dtype
             .unwrap_or_else(|| automatic_dtype(model.dtype));
         check_compression(config.compression, dtype)?;
-        let kv_dtype = config
-            .model
-            .kv_dtype
-            .unwrap_or_else(|| KvDType::of_span(dtype));
-        let quant = config.model.quant;
-        let memory = CpuOptions {
-            quant,
-            kv_dtype: Some(kv_dtype),
-            ..CpuOptions::new(dtype)
-        }
-        .memory(model);
-        let count = blocks.len() as u64;
-        let cache_tokens = attn_cache_tokens as u64;
-        // The cache is given out in whole pages.
-        let cache_tokens = cache_tokens
-            .div_ceil(memory.kv_page_tokens as u64)
-            .saturating_mul(memory.kv_page_tokens as u64);
-        Ok(Self {
+        let mut plan = Plan {
+            blocks: resolve_blocks(asked, model.num_blocks)?,
             num_blocks: model.num_blocks,
             dtype,
-            quant,
-            kv_dtype,
+            quant: config.model.quant,
+            kv_dtype: config
+                .model
+                .kv_dtype
+                .unwrap_or_else(|| KvDType::of_span(dtype)),
             threads: config.threads.unwrap_or_else(num_cpus::get_physical),
             prefix,
             prefix_is_derived,
-            attn_cache_tokens,
-            inference_max_length: either(
-                config.limits.inference_max_length,
-                GROUPED_LENGTH,
-                PLAIN_LENGTH,
+            attn_cache_tokens: either(
+                limits.attn_cache_tokens,
+                GROUPED_CACHE_TOKENS,
+                PLAIN_CACHE_TOKENS,
             ),
-            max_batch_tokens: either(config.limits.max_batch_size, GROUPED_LENGTH, PLAIN_LENGTH),
-            weight_bytes: memory.block_bytes.saturating_mul(count),
-            cache_bytes: (memory.kv_bytes_per_token as u64)
-                .saturating_mul(cache_tokens)
-                .saturating_mul(count),
-            blocks,
-        })
+            inference_max_length: either(limits.inference_max_length, GROUPED_LENGTH, PLAIN_LENGTH),
+            max_batch_tokens: either(limits.max_batch_size, GROUPED_LENGTH, PLAIN_LENGTH),
+            block_bytes: Vec::new(),
+            largest_block_bytes: 0,
+            block_cache_bytes: 0,
+            kv_token_bytes: 0,
+            reserve_bytes: 0,
+        };
+        plan.measure(model, stored);
+        if *asked == Blocks::Auto {
+            plan.blocks = 0..plan.fitting_blocks(memory)?;
+        } else {
+            plan.check_memory(memory)?;
+        }
+        let is_open =
+            matches!(asked, Blocks::Auto | Blocks::Count(_)) && plan.blocks.len() < plan.num_blocks;
+        Ok(Self { plan, is_open })
+    }
+
+    /// The plan, unless its place is open.
+    pub(crate) fn fixed(&self) -> Option<&Plan> {
+        (!self.is_open).then_some(&self.plan)
+    }
+
+    /// Whether the swarm decides where the blocks begin.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Key prefix in the DHT and blocks of the whole model: where the other servers are found.
+    pub(crate) fn keys(&self) -> (&str, usize) {
+        (&self.plan.prefix, self.plan.num_blocks)
+    }
+
+    /// The plan beside `others`: where they are weakest, if its place is open.
+    pub(crate) fn placed(&self, others: &[Holding]) -> Plan {
+        if !self.is_open {
+            return self.plan.clone();
+        }
+        let throughputs = block_throughputs(others, self.plan.num_blocks);
+        self.begun_at(weakest_start(&throughputs, self.plan.blocks.len()))
+    }
+
+    /// The plan from block `start` on; its blocks must lie in the model.
+    pub(crate) fn begun_at(&self, start: usize) -> Plan {
+        Plan {
+            blocks: start..start + self.plan.blocks.len(),
+            ..self.plan.clone()
+        }
+    }
+}
+
+impl Plan {
+    /// Memory of the weights as held.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let blocks = self.block_bytes.get(self.blocks.clone());
+        let blocks = blocks.unwrap_or_default().iter();
+        blocks.fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    /// Memory of the KV cache when it is full.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.block_cache_bytes
+            .saturating_mul(self.blocks.len() as u64)
     }
 
     /// How the engine is to hold the blocks. Its own budget is the admission's, so it is never met.
     pub(crate) fn engine(&self) -> CpuOptions {
         CpuOptions {
+            kv_budget_bytes: self.cache_bytes(),
+            ..self.formats()
+        }
+    }
+
+    fn formats(&self) -> CpuOptions {
+        CpuOptions {
             quant: self.quant,
             kv_dtype: Some(self.kv_dtype),
             threads: Some(self.threads),
-            kv_budget_bytes: self.cache_bytes,
             ..CpuOptions::new(self.dtype)
         }
     }
@@ -120,46 +202,6 @@ impl Plan {
     /// The type of the hidden states in answers: the residual stream's own.
     pub(crate) const fn schema_dtype(&self) -> DType {
         wire_dtype(self.dtype)
-    }
-
-    /// Refuses a plan that the machine's memory cannot hold; `available` in bytes.
-    ///
-    /// # Errors
-    /// Exit 69, with the number of blocks and the cache that would fit.
-    pub(crate) fn check_memory(&self, available: u64) -> Result<(), Failure> {
-        let needed = self.weight_bytes.saturating_add(self.cache_bytes);
-        if needed <= available {
-            return Ok(());
-        }
-        let count = self.blocks.len() as u64;
-        let fitting_blocks = available / (needed / count).max(1);
-        let cache_per_token = (self.cache_bytes / self.attn_cache_tokens.max(1) as u64).max(1);
-        let fitting_tokens = available.saturating_sub(self.weight_bytes) / cache_per_token;
-        let mut levers = Vec::new();
-        if fitting_blocks > 0 {
-            let end = self.blocks.start as u64 + fitting_blocks;
-            levers.push(format!("--blocks {}:{end}", self.blocks.start));
-        }
-        if fitting_tokens > 0 {
-            levers.push(format!("--attn-cache-tokens {fitting_tokens}"));
-        }
-        if levers.is_empty() {
-            levers.push("a machine with more memory, as one block does not fit".to_owned());
-        }
-        Err(Failure::new(
-            Exit::Unavailable,
-            format!(
-                "blocks {}:{} do not fit in memory",
-                self.blocks.start, self.blocks.end
-            ),
-        )
-        .cause(format!(
-            "weights need {}, the KV cache {}; {} are available",
-            bytes(self.weight_bytes),
-            bytes(self.cache_bytes),
-            bytes(available)
-        ))
-        .hint(levers.join(", or ")))
     }
 }
 
@@ -192,6 +234,8 @@ fn resolve_blocks(asked: &Blocks, num_blocks: usize) -> Result<Range<usize>, Fai
         Blocks::All => 0..num_blocks,
         // Petals caps a count at the model's depth, but a range is meant literally.
         Blocks::Count(count) => 0..(*count).min(num_blocks),
+        // One block at least; how many more is a question of memory.
+        Blocks::Auto => 0..1,
         Blocks::Range(range) => range.clone(),
     };
     if range.end <= num_blocks {

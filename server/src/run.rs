@@ -2,13 +2,16 @@
 //!
 //! | stage    | what happens                                         | stopped in it    |
 //! |----------|------------------------------------------------------|------------------|
-//! | prepare  | find the model, plan blocks and memory               | nothing to undo  |
-//! | join     | listen, join the DHT, announce JOINING               | announce OFFLINE |
-//! | load     | load the blocks, measure, start the block service    | announce OFFLINE |
+//! | prepare  | find the model, plan how many blocks, and memory     | nothing to undo  |
+//! | join     | listen, join the DHT, choose blocks                  | leave            |
+//! | load     | announce JOINING, load, measure, start the service   | announce OFFLINE |
 //! | online   | announce ONLINE, print READY, serve                  | drain            |
-//! | draining | announce OFFLINE, finish running steps, leave        | waits, bounded   |
+//! | draining | announce OFFLINE, finish running steps               | waits, bounded   |
+//!
+//! A server whose place is not fixed may be of more use elsewhere; then it drains, and goes on with `load`.
 
 mod measuring;
+mod placing;
 mod serving;
 
 use std::sync::Arc;
@@ -16,20 +19,20 @@ use std::time::Duration;
 
 use block_model::ModelSource;
 use block_network::Keypair;
-use block_program::{Exit, Exporter, Failure, IdentityLock, Member, StartLook, identity_lock};
+use block_program::{Exporter, Failure, IdentityLock, Member, StartLook, identity_lock};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::admin;
 use crate::announce::{Announcer, AnnouncerConfig};
 use crate::cli::Throughput;
 use crate::config::Config;
 use crate::metrics::State;
+use crate::model_files::{self, on_blocking_thread};
 use crate::neighbours::Pinger;
-use crate::plan::Plan;
-use crate::startup::{AdminLine, ModelLine, PlanLine, ProgramLine, StartLines};
+use crate::plan::{Draft, Plan};
+use crate::startup::{AdminLine, ModelLine, ProgramLine, StartLines};
 use crate::status_board::{Latch, StatusBoard};
-use crate::{memory, metrics, model_files};
+use crate::{admin, metrics};
 
 /// Serves until `shutdown` is cancelled; `on_ready` gets the address to join through, with
 /// `/p2p/`, once the swarm knows this server as ONLINE.
@@ -82,10 +85,18 @@ struct Server<'a> {
     shutdown: &'a CancellationToken,
 }
 
-/// A model that was found, and what of it will be held.
+/// A model that was found, and how much of it will be held.
 struct Prepared {
-    source: ModelSource,
-    plan: Plan,
+    source: Arc<ModelSource>,
+    draft: Draft,
+}
+
+/// How one stay at some blocks ended.
+enum Ending {
+    /// The operator stopped the server.
+    Stopped,
+    /// Blocks from here on need it more.
+    Moves(usize),
 }
 
 impl Server<'_> {
@@ -94,11 +105,16 @@ impl Server<'_> {
             return Ok(());
         };
         if self.config.dry_run {
-            return Ok(());
+            return self
+                .unless_stopped(self.tell_place(&prepared))
+                .await
+                .map(drop);
         }
         if self.config.throughput == Throughput::DryRun {
+            // Any blocks of the model are as fast as others.
+            let plan = prepared.draft.placed(&[]);
             return self
-                .unless_stopped(self.load_and_measure(prepared))
+                .unless_stopped(self.load_and_measure(&prepared.source, plan))
                 .await
                 .map(drop);
         }
@@ -109,9 +125,27 @@ impl Server<'_> {
             return Ok(());
         };
         self.board.latch(Latch::SwarmJoined);
-        let result = self.serve(&swarm, prepared, on_ready).await;
+        let result = self.stay(&swarm, &prepared, on_ready).await;
         swarm.leave().await;
         result
+    }
+
+    /// Everything between joining and leaving: at some blocks, then perhaps at others.
+    async fn stay(
+        &self,
+        swarm: &Member,
+        prepared: &Prepared,
+        on_ready: impl FnOnce(&str),
+    ) -> Result<(), Failure> {
+        let placing = self.place(swarm, prepared);
+        let Some(mut plan) = self.unless_stopped(placing).await? else {
+            return Ok(());
+        };
+        let mut on_ready = Some(on_ready);
+        while let Ending::Moves(start) = self.serve(swarm, prepared, plan, &mut on_ready).await? {
+            plan = prepared.draft.begun_at(start);
+        }
+        Ok(())
     }
 
     /// Runs a stage that leaves nothing behind when it is dropped.
@@ -129,36 +163,35 @@ impl Server<'_> {
     async fn prepare(&self) -> Result<Prepared, Failure> {
         let config = self.config.clone();
         let progress_bar = self.lines.is_terminal();
-        let source = on_blocking_thread(move || model_files::open(&config, progress_bar)).await?;
-        let plan = Plan::new(self.config, source.config())?;
+        let (source, draft) = on_blocking_thread(move || {
+            let source = model_files::open(&config, progress_bar)?;
+            let draft = model_files::draft(&config, &source)?;
+            Ok((source, draft))
+        })
+        .await?;
+        let sketch = draft.placed(&[]);
         self.lines.tell(&ModelLine {
             name: &self.config.model.name,
             commit: source.commit(),
-            dtype: plan.dtype.name(),
-            num_blocks: plan.num_blocks,
-            prefix: &plan.prefix,
-            prefix_is_derived: plan.prefix_is_derived,
+            dtype: sketch.dtype.name(),
+            num_blocks: sketch.num_blocks,
+            prefix: &sketch.prefix,
+            prefix_is_derived: sketch.prefix_is_derived,
         });
-        self.lines.tell(&PlanLine {
-            blocks: &plan.blocks,
-            weight_bytes: plan.weight_bytes,
-            cache_bytes: plan.cache_bytes,
-            cache_tokens: plan.attn_cache_tokens,
-        });
-        if let Some(available) = memory::available_bytes() {
-            plan.check_memory(available)?;
-        }
-        Ok(Prepared { source, plan })
+        Ok(Prepared {
+            source: Arc::new(source),
+            draft,
+        })
     }
 
-    /// Everything between joining and leaving; announces OFFLINE whatever happens.
-    async fn serve(
+    /// One stay at some blocks; announces OFFLINE whatever happens. The first one that is online takes `on_ready`.
+    async fn serve<F: FnOnce(&str)>(
         &self,
         swarm: &Member,
-        prepared: Prepared,
-        on_ready: impl FnOnce(&str),
-    ) -> Result<(), Failure> {
-        let plan = &prepared.plan;
+        prepared: &Prepared,
+        plan: Plan,
+        on_ready: &mut Option<F>,
+    ) -> Result<Ending, Failure> {
         let (pinger, next_pings) = Pinger::start(
             swarm.node.clone(),
             swarm.dht.clone(),
@@ -175,7 +208,7 @@ impl Server<'_> {
         );
         let mut service = None;
         let result = self
-            .join_and_serve(swarm, prepared, &announcer, &mut service, on_ready)
+            .join_and_serve(swarm, (prepared, plan), &announcer, &mut service, on_ready)
             .await;
         self.board.set_state(State::Draining);
         // Clients stop coming before the running steps are waited for.
@@ -195,17 +228,6 @@ impl Server<'_> {
         drop(pinger);
         result
     }
-}
-
-/// Runs what waits for files or computes, away from the network's threads.
-async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| {
-            Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
-        })
 }
 
 /// Longest wait for the last announcement; a lookup through dead peers takes about three call timeouts.

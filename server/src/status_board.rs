@@ -1,6 +1,6 @@
 //! What the admin port tells: facts about this server, its state, its readiness.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -106,13 +106,12 @@ pub(crate) struct LiveFigures {
     pub(crate) is_healthy: bool,
 }
 
-type ReadLive = Box<dyn Fn() -> LiveFigures + Send + Sync>;
+type ReadLive = Arc<dyn Fn() -> LiveFigures + Send + Sync>;
 
 /// Shared by the run loop, which writes, and the admin port, which reads.
 #[derive(Default)]
 pub(crate) struct StatusBoard {
     facts: Mutex<Facts>,
-    live: OnceLock<ReadLive>,
 }
 
 #[derive(Default)]
@@ -120,6 +119,7 @@ struct Facts {
     report: StatusReport,
     latched: Vec<Latch>,
     is_draining: bool,
+    live: Option<ReadLive>,
 }
 
 impl StatusBoard {
@@ -144,17 +144,24 @@ impl StatusBoard {
         }
     }
 
-    /// Where the live figures come from; only the first call counts.
+    /// A service is about to be loaded: the first one, or one of other blocks.
+    pub(crate) fn begin_joining(&self) {
+        self.set_state(State::Joining);
+        let mut facts = self.lock();
+        facts.latched.retain(|latch| *latch == Latch::SwarmJoined);
+        facts.is_draining = false;
+        facts.live = None;
+    }
+
+    /// Where the live figures come from, from now on.
     pub(crate) fn read_live_from(&self, read: impl Fn() -> LiveFigures + Send + Sync + 'static) {
-        // A second service in one process does not exist.
-        let _ = self.live.set(Box::new(read));
+        self.lock().live = Some(Arc::new(read));
     }
 
     /// The report at this moment.
     pub(crate) fn report(&self) -> StatusReport {
         let mut report = self.lock().report.clone();
-        if let Some(read) = self.live.get() {
-            let live = read();
+        if let Some(live) = self.live() {
             report.sessions = live.sessions;
             report.cache_tokens_left = live.cache_tokens_left;
         }
@@ -163,7 +170,13 @@ impl StatusBoard {
 
     /// Whether the process can still do its work.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.live.get().is_none_or(|read| read().is_healthy)
+        self.live().is_none_or(|live| live.is_healthy)
+    }
+
+    /// Asked without the lock: the service has locks of its own.
+    fn live(&self) -> Option<LiveFigures> {
+        let read = self.lock().live.clone();
+        read.map(|read| read())
     }
 
     /// What keeps this server from being ready; empty when it is.
@@ -218,6 +231,8 @@ mod tests {
         assert_eq!(board.missing(), ["not_draining"]);
         board.set_state(State::Offline);
         assert_eq!(board.missing(), ["not_draining"]);
+        board.begin_joining();
+        assert_eq!(board.missing(), ["model_loaded", "announced"]);
     }
 
     #[test]

@@ -15,8 +15,10 @@ fn wrong_command_lines_end_with_2() {
         .fails_with(2, &["--publik-name", "--public-name"]);
     home.output(["m", "--blocks", "0:8,16:24"])
         .fails_with(2, &["--blocks", "second server"]);
-    home.output(["org/m"])
-        .fails_with(2, &["--blocks is needed for a hub model", "hint:"]);
+    home.output(["org/m", "--blocks", "some"])
+        .fails_with(2, &["--blocks", "a count 12, all, or auto"]);
+    home.output(["org/m", "--memory-limit", "much"])
+        .fails_with(2, &["--memory-limit", "8GiB"]);
     home.output(["org/m", "--blocks", "1", "--adapters", "a"])
         .fails_with(2, &["--adapters", "hint:"]);
     home.output(["org/m", "--blocks", "1", "--admin-listen", "0.0.0.0:1"])
@@ -91,6 +93,25 @@ fn an_unsupported_model_ends_with_65_and_lists_what_is_supported() {
 }
 
 #[test]
+fn pickled_weights_end_with_66_and_say_how_to_convert() {
+    let home = Home::new("block-server");
+    let folder = home.path().join("pickled");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(fable().join("config.json"), folder.join("config.json")).unwrap();
+    fs::write(folder.join("pytorch_model.bin"), "").unwrap();
+    for words in [&["./pickled"][..], &["plan", "./pickled"]] {
+        home.output(words.iter().copied()).fails_with(
+            66,
+            &[
+                "model.safetensors: not found",
+                "hint: pytorch_model.bin is a pickle",
+                "from_pretrained('./pickled', torch_dtype='auto')",
+            ],
+        );
+    }
+}
+
+#[test]
 fn damaged_weights_end_with_65_and_name_the_file() {
     let home = Home::new("block-server");
     let folder = home.path().join("damaged");
@@ -117,12 +138,18 @@ fn what_the_machine_lacks_ends_with_69() {
     let home = Home::new("block-server");
     home.output([fable().to_str().unwrap(), "--device", "cuda:0"])
         .fails_with(69, &["no device cuda:0", "cpu"]);
-    home.output([
-        fable().to_str().unwrap(),
-        "--attn-cache-tokens",
-        "4294967295",
-    ])
-    .fails_with(69, &["do not fit in memory", "--attn-cache-tokens"]);
+    let huge_cache = [
+        fable().display().to_string(),
+        "--attn-cache-tokens=4294967295".to_owned(),
+    ];
+    home.output(huge_cache.iter().map(String::as_str))
+        .fails_with(
+            69,
+            &["not even one block fits in memory", "--attn-cache-tokens"],
+        );
+    let all = huge_cache.iter().map(String::as_str);
+    home.output(all.chain(["--blocks", "all"]))
+        .fails_with(69, &["do not fit in memory", "--attn-cache-tokens"]);
     home.output(["status", "--admin-listen", "127.0.0.1:1"])
         .fails_with(69, &["no server answers on 127.0.0.1:1", "hint:"]);
 }

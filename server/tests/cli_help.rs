@@ -19,6 +19,7 @@ fn help_goes_to_stdout_and_short_help_is_short() {
         "--admin-listen",
         "--config",
         "Examples:",
+        "block-server plan --model M",
     ] {
         assert!(short.stdout.contains(part), "{part} in {}", short.stdout);
     }
@@ -43,6 +44,12 @@ fn help_goes_to_stdout_and_short_help_is_short() {
         "--kv-dtype <K>",
     ] {
         assert!(long.stdout.contains(part), "{part} in {}", long.stdout);
+    }
+
+    let plan = home.output(["plan", "-h"]);
+    assert_eq!((plan.code, plan.stderr.as_str()), (Some(0), ""));
+    for part in ["nothing is loaded", "--json", "--blocks", "[default: auto]"] {
+        assert!(plan.stdout.contains(part), "{part} in {}", plan.stdout);
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
 //! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
 //! - [`span_server`]: a server of either kind
-//! - [`refusing_hub`]: a hub that has nothing for anybody
+//! - [`refusing_hub`]: a hub that has nothing for anybody; [`folder_hub`]: one that has a folder's files
 //! - [`folders`]: the repository, and where files of a test run go
 //!
 //! A helper that fails panics: the test that called it ends with its text.
@@ -17,6 +17,7 @@
 
 pub mod block_server;
 pub mod child;
+pub mod folder_hub;
 pub mod folders;
 pub mod home;
 pub mod janitor;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use block_server::{BlockServer, Contact, Span};
 pub use child::Child;
+pub use folder_hub::FolderHub;
 pub use folders::{fable, repository, temporary};
 pub use home::{Home, admin_get};
 pub use janitor::Farewell;

@@ -36,6 +36,7 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
         announce,
         initial_peers,
         join_timeout: flags.swarm.join_timeout,
+        only_dials: false,
     };
     let member = tokio::select! {
         member = Member::join(options) => member?,

@@ -112,7 +112,7 @@ fn existing(path: PathBuf) -> Result<PathBuf, LoadError> {
 }
 
 /// Whether the file is simply not part of the checkpoint, as far as can be known.
-fn is_absence(error: &LoadError) -> bool {
+pub(super) fn is_absence(error: &LoadError) -> bool {
     matches!(
         error,
         LoadError::NotFound { .. }
@@ -120,4 +120,4 @@ fn is_absence(error: &LoadError) -> bool {
     )
 }
 
-const CONFIG_FILE: &str = "config.json";
+pub(super) const CONFIG_FILE: &str = "config.json";

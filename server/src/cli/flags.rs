@@ -11,17 +11,21 @@ use block_program::LogFormat;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::values::{Blocks, CompressionName, Throughput, parse_public_name, parse_seconds};
+use super::values::{
+    Blocks, CompressionName, Throughput, parse_public_name, parse_quality, parse_seconds,
+    parse_size,
+};
 
 /// What is served.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelFlags {
-    /// Model: a hub name (ORG/NAME) or a local folder
+    /// Model: a hub name (ORG/NAME), a local folder or a GGUF file
     #[arg(value_name = "MODEL")]
     pub positional_model: Option<String>,
 
-    /// Model: a hub name (ORG/NAME) or a local folder; the same as the positional MODEL [default: none, required]
+    /// Model: a hub name (ORG/NAME), a local folder or a GGUF file; the same as the positional MODEL
+    /// [default: none, required]
     #[arg(
         long,
         env = "BLOCK_SERVER_MODEL",
@@ -30,10 +34,10 @@ pub struct ModelFlags {
     )]
     pub model: Option<String>,
 
-    /// Blocks to serve: a range 0:20 (end not included), a count 12 (from block 0), or all
-    /// [default: all of a local folder; a hub model needs the flag, as it decides what is downloaded]
-    #[arg(long, env = "BLOCK_SERVER_BLOCKS", value_name = "RANGE", aliases = ["block-indices", "num-blocks"])]
-    pub blocks: Option<Blocks>,
+    /// Blocks to serve: a range 0:20 (end not included), a count 12 (where the swarm needs them), all,
+    /// or auto (as many as fit in memory, where the swarm needs them)
+    #[arg(long, env = "BLOCK_SERVER_BLOCKS", value_name = "RANGE", default_value = "auto", aliases = ["block-indices", "num-blocks"])]
+    pub blocks: Blocks,
 
     /// Branch, tag or commit on the hub
     #[arg(
@@ -193,6 +197,10 @@ pub struct LimitFlags {
     #[arg(long, env = "BLOCK_SERVER_MAX_BATCH_SIZE", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_TOKENS), hide_short_help = true)]
     pub max_batch_size: Option<u64>,
 
+    /// Memory for weights, KV cache and what a step needs, such as 12GB or 8GiB [default: what is available]
+    #[arg(long, env = "BLOCK_SERVER_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_size, hide_short_help = true)]
+    pub memory_limit: Option<u64>,
+
     /// Open sessions
     #[arg(long, env = "BLOCK_SERVER_MAX_SESSIONS", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536), hide_short_help = true)]
     pub max_sessions: u64,
@@ -240,6 +248,15 @@ pub struct SpeedFlags {
     /// Network speed for the announced throughput, in Mbit/s; it is assumed, never measured
     #[arg(long, env = "BLOCK_SERVER_NETWORK_MBPS", value_name = "N", default_value_t = DEFAULT_NETWORK_MBPS, hide_short_help = true)]
     pub network_mbps: f64,
+
+    /// Move to other blocks if the swarm's weakest block has less than this share of what it could
+    /// have; 0 never moves. A server whose --blocks are a range stays
+    #[arg(long, env = "BLOCK_SERVER_BALANCE_QUALITY", value_name = "F", default_value = "0.75", value_parser = parse_quality, hide_short_help = true)]
+    pub balance_quality: f64,
+
+    /// Mean seconds between two looks at whether to move
+    #[arg(long, env = "BLOCK_SERVER_MEAN_BALANCE_CHECK_PERIOD", value_name = "S", default_value = "60", value_parser = parse_seconds, hide_short_help = true)]
+    pub mean_balance_check_period: Duration,
 
     /// Wire compression of replies: none, float16, meanstd-16bit, quantile-8bit, uniform-8bit or blockwise-8bit
     #[arg(

@@ -66,10 +66,42 @@ pub struct Cli {
 /// What the program does instead of serving.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
+    /// Show what would be served with the same flags: blocks, memory, download; nothing is loaded
+    Plan(Box<PlanFlags>),
     /// Ask a running server for its state through its admin port
     Status(StatusFlags),
     /// Show what computes on this machine: kernels and why these, threads, memory
     Devices(DevicesFlags),
+}
+
+/// Flags of `block-server plan`: all those of serving, so that the word `plan` turns a start into a question. Once
+/// parsed, their values are in [`Cli`] too.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PlanFlags {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// What would be served.
+    #[command(flatten)]
+    pub model: ModelFlags,
+    /// The swarm that is asked where blocks are needed.
+    #[command(flatten)]
+    pub swarm: SwarmFlags,
+    /// As for serving.
+    #[command(flatten)]
+    pub network: NetworkFlags,
+    /// Bounds on memory.
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    /// As for serving.
+    #[command(flatten)]
+    pub speed: SpeedFlags,
+    /// Model files.
+    #[command(flatten)]
+    pub files: FileFlags,
+    /// Logs, configuration.
+    #[command(flatten)]
+    pub operate: OperateFlags,
 }
 
 /// Flags of `block-server devices`.
@@ -128,11 +160,10 @@ pub fn parse(
     let matches = Cli::command()
         .try_get_matches_from(&translated.args)
         .map_err(ParseError::Clap)?;
-    let cli = Cli::from_arg_matches(&matches).map_err(ParseError::Clap)?;
-    let file = if cli.task.is_some() {
-        None
-    } else {
-        find_config_file(&cli, folders)
+    let cli = Cli::read(&matches)?;
+    let file = match cli.task {
+        None | Some(Task::Plan(_)) => find_config_file(&cli, folders),
+        Some(Task::Status(_) | Task::Devices(_)) => None,
     };
     let Some(path) = file else {
         return Ok(Parsed {
@@ -148,6 +179,24 @@ pub fn parse(
         ignored: translated.ignored,
         config_file: Some(path),
     })
+}
+
+impl Cli {
+    /// The values that were matched; those of a plan also in the places where serving has them.
+    fn read(matches: &ArgMatches) -> Result<Self, ParseError> {
+        let mut cli = Self::from_arg_matches(matches).map_err(ParseError::Clap)?;
+        if let Some(Task::Plan(plan)) = &cli.task {
+            let plan = plan.as_ref().clone();
+            cli.model = plan.model;
+            cli.swarm = plan.swarm;
+            cli.network = plan.network;
+            cli.limits = plan.limits;
+            cli.speed = plan.speed;
+            cli.files = plan.files;
+            cli.operate = plan.operate;
+        }
+        Ok(cli)
+    }
 }
 
 /// The file named by flag or environment; else the user's own, if it exists.
@@ -167,6 +216,11 @@ fn merge(
 ) -> Result<Cli, ParseError> {
     let command = Cli::command();
     let mut merged = args.to_vec();
+    // The name of the program, and the word `plan`.
+    let (matches, words) = match matches.subcommand() {
+        Some((_, matches)) => (matches, 2),
+        None => (matches, 1),
+    };
     let has_positional_model = is_explicit(matches, "positional_model");
     // Before the positional arguments: a list flag at the end would swallow nothing that follows.
     let mut from_file = Vec::new();
@@ -188,12 +242,12 @@ fn merge(
         }
         from_file.extend(entry.arguments());
     }
-    let at = merged.len().min(1);
+    let at = merged.len().min(words);
     merged.splice(at..at, from_file);
     let matches = command
         .try_get_matches_from(&merged)
         .map_err(ParseError::Clap)?;
-    Cli::from_arg_matches(&matches).map_err(ParseError::Clap)
+    Cli::read(&matches)
 }
 
 fn is_explicit(matches: &ArgMatches, id: &str) -> bool {
@@ -210,7 +264,8 @@ pub fn settings() -> Vec<String> {
 
 const EXAMPLES: &str = "Examples:
   block-server --model M --blocks 0:20                        first server of a private swarm
-  block-server --model M --blocks 20:32 --initial-peers ADDR  second server
+  block-server --model M --initial-peers ADDR                 second server, where the swarm needs it
+  block-server plan --model M                                 what would fit on this machine?
   block-server status                                         what is the running server doing?
   block-server devices                                        what would compute here, and why?
 

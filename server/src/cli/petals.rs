@@ -119,16 +119,6 @@ const FOREIGN: &[Foreign] = &[
         Treatment::Ignored("prompts are cut by the scheduler"),
     ),
     Foreign(
-        "balance-quality",
-        1,
-        Treatment::Ignored("blocks are fixed by --blocks"),
-    ),
-    Foreign(
-        "mean-balance-check-period",
-        1,
-        Treatment::Ignored("blocks are fixed by --blocks"),
-    ),
-    Foreign(
         "no-auto-relay",
         0,
         Treatment::Ignored("relays are not used in this version"),

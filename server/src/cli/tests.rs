@@ -183,6 +183,50 @@ fn a_wrong_value_in_the_file_is_the_files_fault() {
 }
 
 #[test]
+fn plan_takes_the_flags_of_serving() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("server.toml");
+    fs::write(
+        &file,
+        "model = \"from-file\"\nblocks = \"0:3\"\nquant = \"int8\"\n",
+    )
+    .unwrap();
+    let line = format!(
+        "plan --json -c {} --blocks 5 --initial_peers a b",
+        file.display()
+    );
+    let cli = parsed_in(root.path(), &line).unwrap().cli;
+    let Some(Task::Plan(flags)) = &cli.task else {
+        panic!("plan")
+    };
+    assert!(flags.json);
+    assert_eq!(cli.model.model.as_deref(), Some("from-file"));
+    assert_eq!(cli.model.blocks, Blocks::Count(5), "a flag beats the file");
+    assert_eq!(cli.model.quant, "int8");
+    assert_eq!(cli.swarm.initial_peers, ["a", "b"]);
+
+    let line = format!("plan given --config={}", file.display());
+    let cli = parsed_in(root.path(), &line).unwrap().cli;
+    assert_eq!(cli.model.positional_model.as_deref(), Some("given"));
+    assert_eq!(
+        (cli.model.model, cli.model.blocks),
+        (None, Blocks::Range(0..3))
+    );
+}
+
+#[test]
+fn plan_has_every_flag_of_serving() {
+    let command = Cli::command();
+    let plan = command.find_subcommand("plan").unwrap();
+    let ids = |command: &clap::Command| -> Vec<String> {
+        let ids = command.get_arguments().map(|arg| arg.get_id().to_string());
+        ids.filter(|id| !matches!(id.as_str(), "json" | "help" | "version"))
+            .collect()
+    };
+    assert_eq!(ids(plan), ids(&command));
+}
+
+#[test]
 fn devices_has_its_own_flags() {
     let Some(Task::Devices(flags)) = parsed("devices --json").cli.task else {
         panic!("devices")

@@ -10,10 +10,12 @@ use std::time::Duration;
 pub enum Blocks {
     /// `a:b`, half open.
     Range(Range<usize>),
-    /// `N`: the first `N` blocks.
+    /// `N`: this many, where the swarm needs them most.
     Count(usize),
     /// Every block of the model.
     All,
+    /// As many as fit in memory, where the swarm needs them most.
+    Auto,
 }
 
 impl FromStr for Blocks {
@@ -25,10 +27,7 @@ impl FromStr for Blocks {
             return Ok(Self::All);
         }
         if text.eq_ignore_ascii_case("auto") {
-            return Err(
-                "automatic choice is not in this version; give a range 0:20, a count 12, or all"
-                    .into(),
-            );
+            return Ok(Self::Auto);
         }
         if text.contains(',') {
             return Err(
@@ -39,7 +38,7 @@ impl FromStr for Blocks {
             return match text.parse() {
                 Ok(0) => Err("a server needs at least one block".into()),
                 Ok(count) => Ok(Self::Count(count)),
-                Err(_) => Err("expected a range 0:20, a count 12, or all".into()),
+                Err(_) => Err("expected a range 0:20, a count 12, all, or auto".into()),
             };
         };
         let (Ok(start), Ok(end)) = (start.trim().parse::<usize>(), end.trim().parse::<usize>())
@@ -64,6 +63,7 @@ impl fmt::Display for Blocks {
             Self::Range(range) => write!(f, "{}:{}", range.start, range.end),
             Self::Count(count) => write!(f, "{count}"),
             Self::All => f.write_str("all"),
+            Self::Auto => f.write_str("auto"),
         }
     }
 }
@@ -139,6 +139,29 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Bytes as a flag gives them: a whole number with a decimal (`12GB`) or binary unit (`8GiB`), or without.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text[digits.len()..].trim().to_ascii_lowercase();
+    let unit = SIZE_UNITS.iter().find(|(name, _)| *name == unit);
+    let count = digits.parse::<u64>().ok();
+    let bytes = count
+        .zip(unit)
+        .and_then(|(count, (_, bytes))| count.checked_mul(*bytes));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "expected a size above 0 such as 12GB, 8GiB or 500MiB".to_owned())
+}
+
+/// A share as the balance quality gives it: 0 or more; Petals takes more than 1 as "always move".
+pub(crate) fn parse_quality(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(quality) if quality.is_finite() && quality >= 0.0 => Ok(quality),
+        _ => Err("expected a number, 0 or more".to_owned()),
+    }
+}
+
 /// A name for monitors: visible characters only, so that it cannot break their tables.
 pub(crate) fn parse_public_name(text: &str) -> Result<String, String> {
     let length = text.chars().count();
@@ -153,6 +176,18 @@ pub(crate) fn parse_public_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Units of [`parse_size`], lower case, and their bytes.
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("", 1),
+    ("b", 1),
+    ("kb", 1000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+];
 /// Longest duration a flag accepts: 30 days, so that deadlines never overflow.
 const MAX_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 /// What monitors show without cutting.
@@ -163,21 +198,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_a_range_a_count_or_all() {
+    fn blocks_are_a_range_a_count_all_or_auto() {
         assert_eq!("0:20".parse(), Ok(Blocks::Range(0..20)));
         assert_eq!("12".parse(), Ok(Blocks::Count(12)));
         assert_eq!("ALL".parse(), Ok(Blocks::All));
-        for wrong in [
-            "",
-            "0",
-            "5:5",
-            "7:3",
-            "a:b",
-            "-1:4",
-            "0:8,16:24",
-            "auto",
-            "1:2:3",
-        ] {
+        assert_eq!("auto".parse(), Ok(Blocks::Auto));
+        for wrong in ["", "0", "5:5", "7:3", "a:b", "-1:4", "0:8,16:24", "1:2:3"] {
             assert!(wrong.parse::<Blocks>().is_err(), "{wrong} must be refused");
         }
     }
@@ -209,6 +235,39 @@ mod tests {
             assert_eq!(name.parse(), Ok(CompressionName(expected)));
         }
         assert!("zip".parse::<CompressionName>().is_err());
+    }
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        for (text, bytes) in [
+            ("500", 500),
+            ("12GB", 12_000_000_000),
+            ("8 gib", 8 << 30),
+            ("64MiB", 64 << 20),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for wrong in [
+            "",
+            "0",
+            "GB",
+            "1.5GB",
+            "-1GB",
+            "1 XB",
+            "99999999999TiB",
+            "1GB2",
+        ] {
+            assert!(parse_size(wrong).is_err(), "{wrong} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_quality_is_a_finite_share() {
+        assert_eq!(parse_quality("0.75"), Ok(0.75));
+        assert_eq!(parse_quality("2"), Ok(2.0));
+        for wrong in ["-0.1", "nan", "inf", "much"] {
+            assert!(parse_quality(wrong).is_err(), "{wrong} must be refused");
+        }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::cli::{Blocks, Cli};
 /// Which model, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelChoice {
-    /// Hub name or folder, as given.
+    /// Hub name, folder or file, as given.
     pub name: String,
-    /// Whether `name` is a folder of this machine.
+    /// Whether `name` is a folder or file of this machine.
     pub is_local: bool,
     /// Branch, tag or commit on the hub.
     pub revision: String,
@@ -28,7 +28,7 @@ impl ModelChoice {
     /// Checks the flags of the model.
     ///
     /// # Errors
-    /// No model, no blocks for a hub model, no such dtype or format (exit 2), or no such folder (66).
+    /// No model, no such dtype or format (exit 2), or no such folder (66).
     pub(super) fn from_cli(cli: &Cli) -> Result<Self, Failure> {
         // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
         let name = cli
@@ -38,22 +38,10 @@ impl ModelChoice {
             .or(cli.model.model.as_ref());
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             return Err(Failure::usage("no model given").hint(
-                "block-server --model M --blocks 0:20, with a hub name or a local folder as M",
+                "block-server --model M, with a hub name, a local folder or a GGUF file as M",
             ));
         };
         let ModelName { name, is_local } = ModelName::parse(name)?;
-        let blocks = match (&cli.model.blocks, is_local) {
-            (Some(blocks), _) => blocks.clone(),
-            (None, true) => Blocks::All,
-            (None, false) => {
-                return Err(Failure::usage(
-                "--blocks is needed for a hub model, as it decides how much is downloaded",
-            )
-            .hint(
-                "--blocks 0:20 for a range, --blocks 12 for a count, --blocks all for every block",
-            ));
-            }
-        };
         let dtype = match cli.model.dtype.as_str() {
             "auto" => None,
             name => Some(SpanDType::parse(name).ok_or_else(|| {
@@ -83,7 +71,7 @@ impl ModelChoice {
             name,
             is_local,
             revision: cli.model.revision.clone(),
-            blocks,
+            blocks: cli.model.blocks.clone(),
             dtype,
             quant,
             kv_dtype,

@@ -28,18 +28,35 @@ const PEER: &str =
     "/ip4/10.1.2.3/tcp/31330/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 #[test]
-fn a_local_folder_serves_all_and_a_hub_model_must_say() {
+fn what_fits_is_served_unless_said() {
     let root = tempfile::tempdir().unwrap();
     let local = config_in(root.path(), &format!("{}", root.path().display())).unwrap();
     assert!(local.model.is_local);
-    assert_eq!(local.model.blocks, Blocks::All);
-
-    let failure = config("org/name").unwrap_err();
-    assert_eq!(failure.exit(), Exit::Usage);
-    assert!(failure.to_string().contains("--blocks"), "{failure}");
-    let hub = config("org/name --blocks 0:4").unwrap();
+    assert_eq!(local.model.blocks, Blocks::Auto);
+    let hub = config("org/name").unwrap();
     assert!(!hub.model.is_local);
+    assert_eq!(hub.model.blocks, Blocks::Auto);
+    let hub = config("org/name --blocks 0:4").unwrap();
     assert_eq!(hub.model.blocks, Blocks::Range(0..4));
+}
+
+#[test]
+fn memory_and_balance_are_petals_unless_said() {
+    let plain = config("org/name").unwrap();
+    assert_eq!(plain.limits.memory_bytes, None);
+    let minute = Duration::from_secs(60);
+    assert_eq!(
+        plain.balance,
+        Balance {
+            quality: 0.75,
+            mean_check_period: minute
+        }
+    );
+    let said = "org/name --memory-limit 2GiB --balance_quality 0 --mean_balance_check_period 5";
+    let said = config(said).unwrap();
+    assert_eq!(said.limits.memory_bytes, Some(2 << 30));
+    assert_eq!(said.balance.quality, 0.0);
+    assert_eq!(said.balance.mean_check_period, Duration::from_secs(5));
 }
 
 #[test]

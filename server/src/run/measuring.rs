@@ -3,9 +3,10 @@
 use block_model::{CpuSpan, ModelSource};
 use block_program::{Exit, Failure};
 
-use super::{Server, on_blocking_thread};
+use super::Server;
 use crate::cli::Throughput;
 use crate::metrics::{self, AnnouncedRate};
+use crate::model_files::on_blocking_thread;
 use crate::plan::Plan;
 use crate::startup::MeasureLine;
 use crate::throughput::{self, Announced};

@@ -9,43 +9,44 @@ use block_protocol::{Compression, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
 use tracing::info;
 
-use super::{Prepared, Server, on_blocking_thread};
+use super::{Ending, Prepared, Server};
 use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
 use crate::metrics::{self, ServerFacts, State};
-use crate::model_files;
-use crate::neighbours::Servers;
+use crate::model_files::{self, on_blocking_thread};
 use crate::plan::Plan;
 use crate::reachability;
+use crate::servers::Servers;
 use crate::service::{Service, ServiceConfig};
 use crate::startup::{DeviceLine, LoadLine, NextSteps, OnlineLine};
 use crate::status_board::{Latch, LiveFigures};
 use crate::throughput::{self, Announced};
 
 impl Server<'_> {
-    /// Announces JOINING, loads, serves until stopped. `service` outlives an error, so that
+    /// Announces JOINING, loads, serves until stopped or needed elsewhere. `service` outlives an error, so that
     /// its sessions can be drained.
-    pub(super) async fn join_and_serve(
+    pub(super) async fn join_and_serve<F: FnOnce(&str)>(
         &self,
         swarm: &Member,
-        Prepared { source, plan }: Prepared,
+        (prepared, plan): (&Prepared, Plan),
         announcer: &Announcer,
         service: &mut Option<Arc<Service>>,
-        on_ready: impl FnOnce(&str),
-    ) -> Result<(), Failure> {
+        on_ready: &mut Option<F>,
+    ) -> Result<Ending, Failure> {
+        let source = &prepared.source;
         let whole_cache = 2 * plan.attn_cache_tokens as u64 * plan.blocks.len() as u64;
         let whole_cache: ReadCache = Arc::new(move || whole_cache);
-        let expected = self.expected_throughput(&source, &plan);
+        let expected = self.expected_throughput(source, &plan);
         let joining = Arc::new(self.announcement(swarm, &plan, &expected)?);
         let addresses = swarm.addresses().await;
         self.publish_facts(swarm, &plan, &addresses);
-        self.board.set_state(State::Joining);
+        self.board.begin_joining();
         announcer
             .announce(&joining, ServerState::Joining, &whole_cache)
             .await;
 
-        let loading = self.load_and_measure(Prepared { source, plan });
+        let loading = self.load_and_measure(source, plan);
         let Some((span, plan, announced)) = self.unless_stopped(loading).await? else {
-            return Ok(());
+            return Ok(Ending::Stopped);
         };
         let plan = &plan;
         let running = Arc::new(self.start_service(swarm, plan, span)?);
@@ -70,15 +71,21 @@ impl Server<'_> {
             let again = tokio::time::sleep(ANNOUNCE_RETRY_PERIOD);
             tokio::select! {
                 () = again => {}
-                () = self.shutdown.cancelled() => return Ok(()),
+                () = self.shutdown.cancelled() => return Ok(Ending::Stopped),
             }
         }
         self.board.latch(Latch::Announced);
-        self.tell_online(swarm, plan, &addresses).await;
-        if let Some(address) = addresses.first() {
-            on_ready(&address.to_string());
+        self.tell_online(swarm, plan).await;
+        if let Some(on_ready) = on_ready.take() {
+            self.tell_next_steps(plan, &addresses);
+            if let Some(address) = addresses.first() {
+                on_ready(&address.to_string());
+            }
         }
-        self.until_stopped(&running).await
+        tokio::select! {
+            result = self.until_stopped(&running) => result.map(|()| Ending::Stopped),
+            start = self.until_needed_elsewhere(swarm, prepared, plan, announced.throughput) => Ok(Ending::Moves(start)),
+        }
     }
 
     /// Waits for the end; a dead compute thread is one.
@@ -127,16 +134,17 @@ impl Server<'_> {
     /// Loads the blocks and finds the figure to announce.
     pub(super) async fn load_and_measure(
         &self,
-        Prepared { source, plan }: Prepared,
+        source: &Arc<ModelSource>,
+        plan: Plan,
     ) -> Result<(CpuSpan, Plan, Announced), Failure> {
         let key = throughput::key(source.config(), &plan);
         let hidden = source.config().hidden;
-        let span = self.load(source, &plan).await?;
+        let span = self.load(Arc::clone(source), &plan).await?;
         let (span, announced) = self.measure(span, &plan, hidden, key).await?;
         Ok((span, plan, announced))
     }
 
-    async fn load(&self, source: ModelSource, plan: &Plan) -> Result<CpuSpan, Failure> {
+    async fn load(&self, source: Arc<ModelSource>, plan: &Plan) -> Result<CpuSpan, Failure> {
         let bar = if self.lines.is_terminal() {
             ProgressBar::new_spinner()
         } else {
@@ -258,12 +266,7 @@ impl Server<'_> {
         })
     }
 
-    async fn tell_online(
-        &self,
-        swarm: &Member,
-        plan: &Plan,
-        addresses: &[block_network::Multiaddr],
-    ) {
+    async fn tell_online(&self, swarm: &Member, plan: &Plan) {
         let own = swarm.node.peer_id().to_string();
         let servers = Servers::read(&swarm.dht, &plan.prefix, plan.num_blocks).await;
         self.lines.tell(&OnlineLine {
@@ -273,6 +276,9 @@ impl Server<'_> {
             others: servers.others(&own),
             covered: servers.covered(&own, &plan.blocks),
         });
+    }
+
+    fn tell_next_steps(&self, plan: &Plan, addresses: &[block_network::Multiaddr]) {
         let Some(best) = addresses.first() else {
             info!("no address is known under which others could join");
             return;

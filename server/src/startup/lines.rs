@@ -103,12 +103,17 @@ pub(crate) struct PlanLine<'a> {
     pub(crate) weight_bytes: u64,
     pub(crate) cache_bytes: u64,
     pub(crate) cache_tokens: usize,
+    pub(crate) download_bytes: u64,
 }
 
 impl StartLine for PlanLine<'_> {
     fn pretty(&self) -> String {
+        let download = match self.download_bytes {
+            0 => String::new(),
+            count => format!("   download {}", bytes(count)),
+        };
         format!(
-            "plan     blocks {}:{} ({})   weights {}   cache {} ({} tokens)",
+            "plan     blocks {}:{} ({})   weights {}   cache {} ({} tokens){download}",
             self.blocks.start,
             self.blocks.end,
             blocks_text(self.blocks.len()),
@@ -125,6 +130,7 @@ impl StartLine for PlanLine<'_> {
             weight_bytes = self.weight_bytes,
             cache_bytes = self.cache_bytes,
             cache_tokens = self.cache_tokens,
+            download_bytes = self.download_bytes,
             "plan made"
         );
     }

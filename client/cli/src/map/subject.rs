@@ -71,11 +71,15 @@ fn in_registry<'a>(
         return registry.iter().find(|model| model.dht_prefix == prefix);
     }
     let repository = format!("{REPOSITORY_HOST}{name}");
-    let derived = default_prefix(PrefixRule::Llama, name).ok();
+    // Which family it is of shows only in its files.
+    let derived = PrefixRule::ALL.map(|rule| default_prefix(rule, name).ok());
     let tests: [&dyn Fn(&RegisteredModel) -> bool; 3] = [
         &|model| model.dht_prefix == name,
         &|model| model.repository.as_deref() == Some(repository.as_str()),
-        &|model| derived.as_deref() == Some(model.dht_prefix.as_str()),
+        &|model| {
+            let derived = derived.iter().flatten();
+            derived.clone().any(|prefix| *prefix == model.dht_prefix)
+        },
     ];
     tests
         .iter()
@@ -109,12 +113,14 @@ mod tests {
         let registry = [
             model("fable-7m-hf", None),
             model("odd", Some("https://huggingface.co/org/name")),
+            model("org/Mix-v0-1", None),
         ];
         let found = |name, prefix| {
             in_registry(&registry, name, prefix).map(|model| model.dht_prefix.as_str())
         };
         assert_eq!(found("fable-7m-hf", None), Some("fable-7m-hf"));
         assert_eq!(found("me/fable-7m", None), Some("fable-7m-hf"));
+        assert_eq!(found("org/Mix-v0.1", None), Some("org/Mix-v0-1"));
         assert_eq!(found("org/name", None), Some("odd"));
         assert_eq!(found("org/other", Some("odd")), Some("odd"));
         assert_eq!(found("org/other", None), None);
