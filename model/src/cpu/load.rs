@@ -95,7 +95,9 @@ impl CpuSpan {
 /// The float type in which products are made, or that quantized weights stand for.
 fn compute_dtype(format: Format) -> SpanDType {
     match format {
-        Format::F32 | Format::Int8 | Format::Int4 => SpanDType::F32,
+        Format::F32 | Format::Int8 | Format::Int4 | Format::Int4Min | Format::Int6 => {
+            SpanDType::F32
+        }
         Format::F16 => SpanDType::F16,
         Format::Bf16 | Format::Bf16Exact | Format::Nf4 => SpanDType::BF16,
     }

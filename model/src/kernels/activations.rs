@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::disjoint::Disjoint;
-use super::format::{Format, INT_BLOCK};
+use super::format::{Format, INT_BLOCK, INT6_BLOCK};
 use super::level::Level;
 use super::leveled::leveled;
 use super::pool::Pool;
@@ -17,12 +17,28 @@ use super::rounding::bf16_pair;
 /// Below so many values a second thread gains less than waking it costs.
 const MIN_VALUES_FOR_THREADS: usize = 32 * 1024;
 
-/// Inputs in a word, and in a scale (zero: none).
-const fn grouping(format: Format) -> (usize, usize) {
-    match format {
-        Format::F32 | Format::F16 | Format::Bf16Exact => (1, 0),
-        Format::Bf16 | Format::Nf4 => (2, 0),
-        Format::Int8 | Format::Int4 => (4, INT_BLOCK),
+/// How many values of each kind a row has.
+struct Sizes {
+    words: usize,
+    scales: usize,
+    starts: usize,
+    totals: usize,
+}
+
+const fn sizes(format: Format, inputs: usize) -> Sizes {
+    let blocks = inputs / INT_BLOCK;
+    let (words, [scales, starts, totals]) = match format {
+        Format::F32 | Format::F16 | Format::Bf16Exact => (inputs, [0; 3]),
+        Format::Bf16 | Format::Nf4 => (inputs / 2, [0; 3]),
+        Format::Int8 | Format::Int4 => (inputs / 4, [blocks, blocks, 0]),
+        Format::Int4Min => (inputs / 4, [blocks, 0, blocks]),
+        Format::Int6 => (inputs / 4, [blocks, inputs / INT6_BLOCK, blocks]),
+    };
+    Sizes {
+        words,
+        scales,
+        starts,
+        totals,
     }
 }
 
@@ -31,7 +47,13 @@ const fn weight_offset(format: Format) -> i32 {
     match format {
         Format::Int8 => 128,
         Format::Int4 => 8,
-        Format::F32 | Format::F16 | Format::Bf16 | Format::Bf16Exact | Format::Nf4 => 0,
+        Format::Int6 => 32,
+        Format::F32
+        | Format::F16
+        | Format::Bf16
+        | Format::Bf16Exact
+        | Format::Int4Min
+        | Format::Nf4 => 0,
     }
 }
 
@@ -41,7 +63,10 @@ const fn max_tile_rows(level: Level, format: Format) -> usize {
         (Level::Avx512, Format::F32 | Format::F16 | Format::Bf16) => 14,
         (Level::Avx512, Format::Bf16Exact) => 12,
         // Two accumulators each: of the block and of all.
-        (Level::Avx512, Format::Int8 | Format::Int4 | Format::Nf4) => 6,
+        (
+            Level::Avx512,
+            Format::Int8 | Format::Int4 | Format::Int4Min | Format::Int6 | Format::Nf4,
+        ) => 6,
         (Level::Avx2 | Level::Portable, _) => 2,
     }
 }
@@ -59,8 +84,11 @@ pub(crate) struct Activations {
     words: Vec<u32>,
     /// Integers: one for each block and row.
     scales: Vec<f32>,
-    /// Integers: minus the weights' offset times the sum of a block; what the sums of products begin with.
+    /// Integers with an offset: minus that times the sum of what shares a scale of weights; what its products begin
+    /// with.
     starts: Vec<i32>,
+    /// Integers with a minimum: scale times sum of a block, which the minimum is multiplied with.
+    totals: Vec<f32>,
     /// One row in single precision for each thread.
     scratch: Vec<f32>,
 }
@@ -72,8 +100,10 @@ pub(crate) struct Tile<'a> {
     pub(super) words: &'a [u32],
     /// `[inputs / INT_BLOCK][rows]`, or empty.
     pub(super) scales: &'a [f32],
-    /// `[inputs / INT_BLOCK][rows]`, or empty.
+    /// `[inputs / INT_BLOCK][rows]`, for `Int6` `[inputs / INT6_BLOCK][rows]`, or empty.
     pub(super) starts: &'a [i32],
+    /// `[inputs / INT_BLOCK][rows]`, or empty.
+    pub(super) totals: &'a [f32],
 }
 
 impl Activations {
@@ -86,6 +116,7 @@ impl Activations {
             words: Vec::new(),
             scales: Vec::new(),
             starts: Vec::new(),
+            totals: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -100,55 +131,44 @@ impl Activations {
         [rows, padded_inputs]: [usize; 2],
         read: &(dyn Fn(usize, &mut [f32]) + Sync),
     ) {
-        let (word, block) = grouping(format);
         (self.format, self.rows, self.padded_inputs) = (format, rows, padded_inputs);
-        self.words.resize(rows * (padded_inputs / word), 0);
-        let scales = padded_inputs
-            .checked_div(block)
-            .map_or(0, |blocks| rows * blocks);
-        self.scales.resize(scales, 0.0);
-        self.starts.resize(scales, 0);
+        let sizes = sizes(format, padded_inputs);
+        self.words.resize(rows * sizes.words, 0);
+        self.scales.resize(rows * sizes.scales, 0.0);
+        self.starts.resize(rows * sizes.starts, 0);
+        self.totals.resize(rows * sizes.totals, 0.0);
         self.scratch.resize(pool.threads() * padded_inputs, 0.0);
         let (level, tiles) = (self.level, self.tiles());
         let words = Disjoint::new(&mut self.words);
         let scales = Disjoint::new(&mut self.scales);
         let starts = Disjoint::new(&mut self.starts);
+        let totals = Disjoint::new(&mut self.totals);
         let scratch = Disjoint::new(&mut self.scratch);
         let fill_tile = |number: usize, thread: usize| {
             let tile = tile_rows(rows, tiles, number);
             let part = |per_row: usize| tile.start * per_row..tile.end * per_row;
             // SAFETY: the ranges of two tiles do not overlap, and a thread has its own scratch row.
             #[allow(unsafe_code, reason = "tiles are filled in parallel")]
-            let (words, scales, starts, values) = unsafe {
-                let blocks = padded_inputs.checked_div(block).unwrap_or(0);
-                (
-                    words.range(part(padded_inputs / word)),
-                    scales.range(part(blocks)),
-                    starts.range(part(blocks)),
-                    scratch.range(thread * padded_inputs..(thread + 1) * padded_inputs),
-                )
+            let (mut room, values) = unsafe {
+                let room = Room {
+                    words: words.range(part(sizes.words)),
+                    scales: scales.range(part(sizes.scales)),
+                    starts: starts.range(part(sizes.starts)),
+                    totals: totals.range(part(sizes.totals)),
+                };
+                let values = scratch.range(thread * padded_inputs..(thread + 1) * padded_inputs);
+                (room, values)
             };
             for row in tile.clone() {
                 read(row, values);
                 let place = [row - tile.start, tile.len()];
                 match format {
                     Format::F32 | Format::F16 | Format::Bf16Exact => {
-                        singles(level, values, place, words)
+                        singles(level, values, place, room.words)
                     }
-                    Format::Bf16 | Format::Nf4 => pairs(level, values, place, words),
-                    Format::Int8 | Format::Int4 => {
-                        let offset = weight_offset(format);
-                        quads(
-                            level,
-                            values,
-                            place,
-                            offset,
-                            Quads {
-                                words,
-                                scales,
-                                starts,
-                            },
-                        );
+                    Format::Bf16 | Format::Nf4 => pairs(level, values, place, room.words),
+                    Format::Int8 | Format::Int4 | Format::Int4Min | Format::Int6 => {
+                        quads(level, format, values, place, &mut room)
                     }
                 }
             }
@@ -185,13 +205,13 @@ impl Activations {
     /// The rows of one tile, and their words.
     pub(crate) fn tile(&self, number: usize) -> (Range<usize>, Tile<'_>) {
         let rows = tile_rows(self.rows, self.tiles(), number);
-        let (word, block) = grouping(self.format);
-        let words = self.padded_inputs / word;
-        let blocks = self.padded_inputs.checked_div(block).unwrap_or(0);
+        let sizes = sizes(self.format, self.padded_inputs);
+        let part = |per_row: usize| rows.start * per_row..rows.end * per_row;
         let tile = Tile {
-            words: &self.words[rows.start * words..rows.end * words],
-            scales: &self.scales[rows.start * blocks..rows.end * blocks],
-            starts: &self.starts[rows.start * blocks..rows.end * blocks],
+            words: &self.words[part(sizes.words)],
+            scales: &self.scales[part(sizes.scales)],
+            starts: &self.starts[part(sizes.starts)],
+            totals: &self.totals[part(sizes.totals)],
         };
         (rows, tile)
     }
@@ -223,34 +243,51 @@ fn pairs_body<const FMA: bool>(values: &[f32], [row, rows]: [usize; 2], words: &
     }
 }
 
-/// Where quantized activations of a tile go.
-struct Quads<'a> {
+/// Where the activations of a tile go; see [`Tile`].
+struct Room<'a> {
     words: &'a mut [u32],
     scales: &'a mut [f32],
     starts: &'a mut [i32],
+    totals: &'a mut [f32],
 }
 
 #[inline(always)]
 fn quads_body<const FMA: bool>(
+    format: Format,
     values: &[f32],
     [row, rows]: [usize; 2],
-    offset: i32,
-    out: Quads<'_>,
+    room: &mut Room<'_>,
 ) {
-    let Quads {
-        words,
-        scales,
-        starts,
-    } = out;
+    let offset = weight_offset(format);
     let mut integers = [0i8; INT_BLOCK];
     let blocks = values.as_chunks::<INT_BLOCK>().0.iter().enumerate();
     for (block, values) in blocks {
         let (scale, sum) = activation_block(values, &mut integers);
-        scales[block * rows + row] = scale;
-        starts[block * rows + row] = -offset * sum;
+        let place = block * rows + row;
+        room.scales[place] = scale;
+        match format {
+            Format::Int6 => {
+                let first = integers[..INT6_BLOCK]
+                    .iter()
+                    .copied()
+                    .map(i32::from)
+                    .sum::<i32>();
+                room.starts[2 * block * rows + row] = -offset * first;
+                room.starts[(2 * block + 1) * rows + row] = -offset * (sum - first);
+                room.totals[place] = scale * sum as f32;
+            }
+            Format::Int4Min => room.totals[place] = scale * sum as f32,
+            Format::Int8
+            | Format::Int4
+            | Format::F32
+            | Format::F16
+            | Format::Bf16
+            | Format::Bf16Exact
+            | Format::Nf4 => room.starts[place] = -offset * sum,
+        }
         for (quad, integers) in integers.as_chunks::<4>().0.iter().enumerate() {
             let place = (block * (INT_BLOCK / 4) + quad) * rows + row;
-            words[place] = u32::from_le_bytes(integers.map(i8::cast_unsigned));
+            room.words[place] = u32::from_le_bytes(integers.map(i8::cast_unsigned));
         }
     }
 }
@@ -263,9 +300,9 @@ leveled! {
 }
 leveled! {
     fn quads(
+        format: Format,
         values: &[f32],
         place: [usize; 2],
-        offset: i32,
-        out: Quads<'_>,
+        room: &mut Room<'_>,
     ) = quads_body
 }

@@ -5,7 +5,8 @@
 //!
 //! In reading order:
 //! - `level`: which instructions are used; `pool`: the threads; `arena`, `disjoint`: memory
-//! - `format`, `packed`, `quantize`: weights as panels of [`PANEL`](format::PANEL) outputs
+//! - `format`, `packed`, `column`: weights as panels of [`PANEL`](format::PANEL) outputs
+//! - `quantize`, `quantized_row`: weights as small integers, made here or read from a file
 //! - `activations`: the other operand, in tiles of a few rows
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
 //! - `attention`: over the paged KV cache
@@ -15,6 +16,7 @@
 pub(crate) mod activations;
 pub(crate) mod arena;
 pub(crate) mod attention;
+mod column;
 pub(crate) mod disjoint;
 pub(crate) mod format;
 pub(crate) mod gelu;
@@ -26,6 +28,7 @@ pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod quantize;
+pub(crate) mod quantized_row;
 pub(crate) mod rounding;
 pub(crate) mod silu;
 pub(crate) mod sinks;

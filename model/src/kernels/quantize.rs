@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::format::{INT_BLOCK, NF4_BLOCK};
+use super::format::{INT_BLOCK, INT6_BLOCK, NF4_BLOCK};
 use super::rounding::nearest_integer;
 
 /// The values of NF4: quantiles of a normal distribution, scaled to [-1, 1].
@@ -30,10 +30,43 @@ pub(crate) const NF4_VALUES: [f32; 16] = [
 /// A scale as stored, and its inverse: quotients are taken by what will be multiplied back.
 #[inline(always)]
 fn stored_scale(scale: f32) -> (f16, f32) {
-    // A scale above the type's range would make every weight of the block infinite.
-    let stored = f16::from_f32(scale.clamp(-MAX_SCALE, MAX_SCALE));
-    let wide = stored.to_f32();
-    (stored, if wide == 0.0 { 0.0 } else { 1.0 / wide })
+    let stored = stored_half(scale);
+    (stored, inverse(stored))
+}
+
+#[inline(always)]
+fn inverse(scale: f16) -> f32 {
+    let wide = scale.to_f32();
+    if wide == 0.0 { 0.0 } else { 1.0 / wide }
+}
+
+/// A scale or minimum as stored: one above the type's range would make every weight of the block infinite.
+#[inline(always)]
+pub(crate) fn stored_half(value: f32) -> f16 {
+    f16::from_f32(value.clamp(-MAX_SCALE, MAX_SCALE))
+}
+
+/// The largest half that is not above `value`, within the type's range.
+#[inline(always)]
+fn half_below(value: f32) -> f16 {
+    let nearest = stored_half(value);
+    if nearest.to_f32() > value.max(-MAX_SCALE) {
+        // Magnitudes count up from zero on both sides of it.
+        let down = if nearest.is_sign_negative() {
+            1
+        } else {
+            u16::MAX
+        };
+        f16::from_bits(nearest.to_bits().wrapping_add(down))
+    } else {
+        nearest
+    }
+}
+
+/// The smallest half that is not below `value`, within the type's range.
+#[inline(always)]
+fn half_above(value: f32) -> f16 {
+    -half_below(-value)
 }
 
 /// The largest finite f16.
@@ -43,7 +76,6 @@ const MAX_SCALE: f32 = 65504.0;
 #[inline(always)]
 fn extremes<const LEN: usize>(values: &[f32; LEN]) -> (f32, f32) {
     let (mut highest, mut lowest) = (*values, values.map(|value| -value));
-    let larger = |one: f32, other: f32| if one > other { one } else { other };
     let mut width = LEN / 2;
     while width > 0 {
         for lane in 0..width {
@@ -53,6 +85,11 @@ fn extremes<const LEN: usize>(values: &[f32; LEN]) -> (f32, f32) {
         width /= 2;
     }
     (highest[0], lowest[0])
+}
+
+#[inline(always)]
+fn larger(one: f32, other: f32) -> f32 {
+    if one > other { one } else { other }
 }
 
 #[inline(always)]
@@ -81,6 +118,48 @@ pub(crate) fn int4_block(values: &[f32; INT_BLOCK], integers: &mut [u8; INT_BLOC
         *integer = (to_integer(value * inverse, -8.0, 7.0) + 8) as u8;
     }
     scale
+}
+
+/// 4 bits without sign: `value ~ scale * integer + minimum` with integers in 0..=15; returns scale and minimum.
+///
+/// The minimum is rounded down and the scale up, so that no value lies outside what the integers reach.
+#[inline(always)]
+pub(crate) fn int4_min_block(
+    values: &[f32; INT_BLOCK],
+    integers: &mut [u8; INT_BLOCK],
+) -> [f16; 2] {
+    let (highest, lowest) = extremes(values);
+    let minimum = half_below(-lowest);
+    let scale = half_above((highest - minimum.to_f32()) / 15.0);
+    for (integer, value) in integers.iter_mut().zip(values) {
+        let steps = (value - minimum.to_f32()) * inverse(scale);
+        *integer = to_integer(steps, 0.0, 15.0) as u8;
+    }
+    [scale, minimum]
+}
+
+/// 6 bits: `value ~ scale * integer + minimum` with integers in -32..=31, written plus 32; returns the scales of both
+/// halves and the minimum, which is the middle of all values here.
+///
+/// The scales are rounded up, so that no value lies outside what the integers reach.
+#[inline(always)]
+pub(crate) fn int6_block(values: &[f32; INT_BLOCK], integers: &mut [u8; INT_BLOCK]) -> [f16; 3] {
+    let (highest, lowest) = extremes(values);
+    let minimum = stored_half(f32::midpoint(highest, -lowest));
+    let middle = minimum.to_f32();
+    let mut scales = [f16::ZERO; 2];
+    let halves = values.as_chunks::<INT6_BLOCK>().0.iter();
+    let targets = integers.as_chunks_mut::<INT6_BLOCK>().0;
+    for ((values, integers), stored) in halves.zip(targets).zip(&mut scales) {
+        let (highest, lowest) = extremes(values);
+        let scale = half_above(larger((highest - middle) / 31.0, (lowest + middle) / 32.0));
+        for (integer, value) in integers.iter_mut().zip(values) {
+            let steps = (value - middle) * inverse(scale);
+            *integer = (to_integer(steps, -32.0, 31.0) + 32) as u8;
+        }
+        *stored = scale;
+    }
+    [scales[0], scales[1], minimum]
 }
 
 /// NF4: `value ~ scale * NF4_VALUES[index]`, the scale being the largest magnitude.
@@ -146,102 +225,4 @@ pub(crate) fn activation_block(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{NF4_VALUES, activation_block, int4_block, int8_block, nf4_block};
-
-    fn block(len: usize) -> impl Strategy<Value = Vec<f32>> {
-        prop::collection::vec(-100.0f32..100.0, len)
-    }
-
-    fn largest(values: &[f32]) -> f32 {
-        values
-            .iter()
-            .fold(0.0, |largest, value| largest.max(value.abs()))
-    }
-
-    proptest! {
-        #[test]
-        fn integers_are_within_half_a_step(values in block(32)) {
-            let mut integers = [0; 32];
-            let values: [f32; 32] = values.try_into().unwrap();
-            let scale = int8_block(&values, &mut integers).to_f32();
-            for (value, integer) in values.iter().zip(integers) {
-                let back = scale * (f32::from(integer) - 128.0);
-                // Half a step, and what rounding the scale to f16 may cut off at the end of the range.
-                prop_assert!((value - back).abs() <= 0.5 * scale + 127.0 * scale / 1024.0);
-            }
-            let scale = int4_block(&values, &mut integers).to_f32();
-            for (value, integer) in values.iter().zip(integers) {
-                let back = scale * (f32::from(integer) - 8.0);
-                prop_assert!((value - back).abs() <= 1.01 * scale.abs());
-            }
-        }
-
-        #[test]
-        fn nf4_takes_the_nearest_value(values in block(64)) {
-            let mut indices = [0; 64];
-            let values: [f32; 64] = values.try_into().unwrap();
-            let scale = nf4_block(&values, &mut indices).to_f32();
-            for (value, index) in values.iter().zip(indices) {
-                let distance = |of: f32| (value - scale * of).abs();
-                let best = NF4_VALUES.iter().map(|of| distance(*of)).fold(f32::MAX, f32::min);
-                prop_assert!(distance(NF4_VALUES[usize::from(index)]) <= best + 1e-4);
-            }
-        }
-
-        #[test]
-        fn activations_are_within_half_a_step(values in block(32)) {
-            let mut integers = [0; 32];
-            let values: [f32; 32] = values.try_into().unwrap();
-            let (scale, sum) = activation_block(&values, &mut integers);
-            prop_assert_eq!(sum, integers.iter().map(|integer| i32::from(*integer)).sum::<i32>());
-            for (value, integer) in values.iter().zip(integers) {
-                prop_assert!((value - scale * f32::from(integer)).abs() <= 0.501 * scale);
-            }
-            prop_assert!(scale <= largest(&values) / 126.9);
-        }
-    }
-
-    #[test]
-    fn zeros_stay_zeros() {
-        let mut bytes = [1; 32];
-        assert_eq!(int8_block(&[0.0; 32], &mut bytes).to_f32(), 0.0);
-        assert_eq!(bytes, [128; 32]);
-        assert_eq!(int4_block(&[0.0; 32], &mut bytes).to_f32(), 0.0);
-        let mut indices = [1; 64];
-        assert_eq!(nf4_block(&[0.0; 64], &mut indices).to_f32(), 0.0);
-        assert_eq!(NF4_VALUES[usize::from(indices[0])], 0.0);
-        let mut integers = [1; 32];
-        assert_eq!(activation_block(&[0.0; 32], &mut integers), (0.0, 0));
-    }
-
-    #[test]
-    fn what_is_not_finite_is_seen() {
-        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut values = [1.0; 32];
-            values[17] = value;
-            assert!(activation_block(&values, &mut [0; 32]).0.is_nan());
-        }
-    }
-
-    /// A scale so small that its inverse is infinite.
-    #[test]
-    fn subnormal_activations_stay_finite() {
-        for value in [1e-44, 1e-38, 1e-36] {
-            let mut integers = [0; 32];
-            let (scale, sum) = activation_block(&[value; 32], &mut integers);
-            assert!(
-                scale.is_finite() && (sum == 0 || sum == 32 * 127),
-                "{value}: {sum}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_huge_weight_keeps_the_scale_finite() {
-        assert!(nf4_block(&[1e30; 64], &mut [0; 64]).is_finite());
-        assert!(int8_block(&[1e30; 32], &mut [0; 32]).is_finite());
-    }
-}
+mod tests;

@@ -7,10 +7,11 @@ use proptest::prelude::*;
 
 use super::{PANEL, Sink, Sums, product};
 use crate::kernels::activations::Activations;
-use crate::kernels::format::{Format, INT_BLOCK};
+use crate::kernels::format::{Format, INT_BLOCK, INT6_BLOCK};
 use crate::kernels::level::Level;
 use crate::kernels::packed::{Packed, Place};
 use crate::kernels::pool::Pool;
+use crate::kernels::quantized_row::QuantizedRow;
 
 /// Keeps everything.
 struct Keep {
@@ -81,9 +82,13 @@ impl Case {
 fn rounding(format: Format) -> fn(f32) -> f32 {
     match format {
         Format::Bf16 | Format::Nf4 => |value| bf16::from_f32(value).to_f32(),
-        Format::F32 | Format::F16 | Format::Bf16Exact | Format::Int8 | Format::Int4 => {
-            |value| value
-        }
+        Format::F32
+        | Format::F16
+        | Format::Bf16Exact
+        | Format::Int8
+        | Format::Int4
+        | Format::Int4Min
+        | Format::Int6 => |value| value,
     }
 }
 
@@ -95,7 +100,7 @@ fn ceiling(format: Format, weights: &[f32], activations: &[f32]) -> f64 {
         terms.map(|(i, w)| f64::from((w * size(i)).abs())).sum()
     };
     let half_steps = match format {
-        Format::Int8 | Format::Int4 => weights
+        Format::Int8 | Format::Int4 | Format::Int4Min | Format::Int6 => weights
             .chunks(INT_BLOCK)
             .zip(activations.chunks(INT_BLOCK))
             .map(|(weights, activations)| {
@@ -173,10 +178,80 @@ fn many_rows_and_panels_are_shared_out() {
     }
 }
 
+/// Formats of integers, multiplied by integers.
+const INTEGERS: [Format; 4] = [Format::Int8, Format::Int4, Format::Int4Min, Format::Int6];
+
+/// Whole numbers, small enough that single precision holds every sum of them, and activations that 8 bits can hold.
+#[test]
+fn whole_numbers_are_multiplied_exactly() {
+    const OUTPUTS: usize = 40;
+    const INPUTS: usize = 3 * INT_BLOCK + 21;
+    const ROWS: usize = 13;
+    let whole = |seed: usize, count: usize, [least, most]: [f32; 2]| {
+        let values = noise(seed, count).into_iter();
+        let spread = values.map(|value| f32::midpoint(value, 1.0) * (most - least) + least);
+        spread.map(f32::round).collect::<Vec<_>>()
+    };
+    let activations: Vec<_> = (0..ROWS)
+        .map(|row| {
+            let mut values = whole(row + 1000, INPUTS, [-127.0, 127.0]);
+            // The largest of each block makes its scale one.
+            for block in values.chunks_mut(INT_BLOCK) {
+                block[row % block.len()] = if row % 2 == 0 { 127.0 } else { -127.0 };
+            }
+            values
+        })
+        .collect();
+    for format in INTEGERS {
+        let (bounds, minimum, inputs_per_scale) = match format {
+            Format::Int8 => ([-128.0, 127.0], 0.0, INT_BLOCK),
+            Format::Int6 => ([-32.0, 31.0], 9.0, INT6_BLOCK),
+            Format::Int4Min => ([0.0, 15.0], 9.0, INT_BLOCK),
+            _ => ([-8.0, 7.0], 0.0, INT_BLOCK),
+        };
+        let mut case = Case::new(format, OUTPUTS, INPUTS);
+        let place = Place::From(0);
+        let read = |row: usize, quantized: QuantizedRow<'_>| {
+            let integers = whole(row, INPUTS, bounds).into_iter();
+            for (target, integer) in quantized.integers.iter_mut().zip(integers) {
+                *target = integer as i8;
+            }
+            for (number, target) in quantized.scales.iter_mut().enumerate() {
+                *target = ((row + INT6_BLOCK * number / inputs_per_scale) % 4) as f32;
+            }
+            for (number, target) in quantized.minimums.iter_mut().enumerate() {
+                *target = minimum - ((row + number) % 3) as f32 * minimum;
+            }
+        };
+        case.weights
+            .fill_quantized(Level::Portable, &case.pool, place, OUTPUTS, &read);
+        let mut expected = Vec::new();
+        for activations in &activations {
+            for output in 0..OUTPUTS {
+                let mut row = vec![0.0; INPUTS];
+                case.weights.row(output, &mut row);
+                let terms = row.iter().zip(activations);
+                expected.push(
+                    terms
+                        .map(|(weight, activation)| weight * activation)
+                        .sum::<f32>(),
+                );
+            }
+        }
+        for level in Level::available() {
+            assert_eq!(
+                case.multiply(level, &activations),
+                expected,
+                "{level} {format:?}"
+            );
+        }
+    }
+}
+
 /// With integer weights both levels do the same operations in the same order.
 #[test]
 fn integers_agree_between_levels_to_the_last_bit() {
-    for format in [Format::Int8, Format::Int4] {
+    for format in INTEGERS {
         let case = Case::new(format, 64, 256);
         let activations: Vec<_> = (0..9).map(|row| noise(row + 1000, 256)).collect();
         let mut found = Level::available()

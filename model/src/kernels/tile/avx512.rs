@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 use super::Tile;
 use crate::kernels::format::{Format, PANEL, SCALE_BYTES};
 use floats::{exact_pairs, halves, pairs, singles};
-use integers::{int4, int8};
+use integers::{int4, int4_min, int6, int8};
 use nf4::nf4;
 
 /// How far ahead of its use a weight is fetched: memory's latency times one thread's rate, twice.
@@ -49,6 +49,8 @@ pub(super) fn multiply(format: Format, panel: &[u8], tile: Tile<'_>, sums: &mut 
         Format::Bf16Exact => by_rows!(exact_pairs: 1 2 3 4 5 6 7 8 9 10 11 12),
         Format::Int8 => by_rows!(int8: 1 2 3 4 5 6),
         Format::Int4 => by_rows!(int4: 1 2 3 4 5 6),
+        Format::Int4Min => by_rows!(int4_min: 1 2 3 4 5 6),
+        Format::Int6 => by_rows!(int6: 1 2 3 4 5 6),
         Format::Nf4 => by_rows!(nf4: 1 2 3 4 5 6),
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! They are the scalar twins of the AVX-512 loops: the same sums in the same order.
 
+mod integers;
+
 use half::f16;
 
 use super::Tile;
-use crate::kernels::format::{Format, INT_BLOCK, NF4_BLOCK, PANEL, SCALE_BYTES};
+use crate::kernels::format::{Format, NF4_BLOCK, PANEL, SCALE_BYTES};
 use crate::kernels::leveled::{leveled, multiply_add};
 use crate::kernels::quantize::NF4_VALUES;
 use crate::kernels::rounding::{high_half, low_half};
+use integers::{int4, int4_min, int6, int8};
 
 leveled! {
     /// See [`super::multiply`].
@@ -31,6 +34,8 @@ fn multiply_body<const FMA: bool>(
             Format::Bf16Exact => exact_pairs::<FMA>(panel, tile, [row, rows]),
             Format::Int8 => int8::<FMA>(panel, tile, [row, rows]),
             Format::Int4 => int4::<FMA>(panel, tile, [row, rows]),
+            Format::Int4Min => int4_min::<FMA>(panel, tile, [row, rows]),
+            Format::Int6 => int6::<FMA>(panel, tile, [row, rows]),
             Format::Nf4 => nf4::<FMA>(panel, tile, [row, rows]),
         };
     }
@@ -124,93 +129,6 @@ fn exact_pairs<const FMA: bool>(
 fn half_values(bytes: &[u8]) -> [f32; PANEL] {
     let values = bytes.as_chunks::<2>().0;
     std::array::from_fn(|lane| f16::from_le_bytes(values[lane]).to_f32())
-}
-
-/// Adds the products of four unsigned weights in each word and four signed activations in one.
-#[inline(always)]
-fn add_quads(sums: &mut [i32; PANEL], weights: [u32; PANEL], activations: u32) {
-    for byte in 0..4 {
-        let activation = (activations >> (8 * byte)) as u8 as i8;
-        for lane in 0..PANEL {
-            sums[lane] += (weights[lane] >> (8 * byte) & 255) as i32 * i32::from(activation);
-        }
-    }
-}
-
-#[inline(always)]
-fn add_block<const FMA: bool>(
-    sums: &mut [f32; PANEL],
-    block: [i32; PANEL],
-    weights: [f32; PANEL],
-    activation: f32,
-) {
-    for lane in 0..PANEL {
-        sums[lane] =
-            multiply_add::<FMA>(block[lane] as f32 * weights[lane], activation, sums[lane]);
-    }
-}
-
-#[inline(always)]
-fn int8<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) -> [f32; PANEL] {
-    let mut sums = [0.0; PANEL];
-    let groups = panel.chunks_exact(SCALE_BYTES + INT_BLOCK * PANEL);
-    for (block, (group, words)) in groups
-        .zip(tile.words.chunks_exact(INT_BLOCK / 4 * rows))
-        .enumerate()
-    {
-        let (scale_bytes, lines) = group.split_at(SCALE_BYTES);
-        let mut products = [tile.starts[block * rows + row]; PANEL];
-        for (line, words) in lines
-            .as_chunks::<LINE_BYTES>()
-            .0
-            .iter()
-            .zip(words.chunks_exact(rows))
-        {
-            add_quads(&mut products, line_words(line), words[row]);
-        }
-        add_block::<FMA>(
-            &mut sums,
-            products,
-            half_values(scale_bytes),
-            tile.scales[block * rows + row],
-        );
-    }
-    sums
-}
-
-#[inline(always)]
-fn int4<const FMA: bool>(panel: &[u8], tile: Tile<'_>, [row, rows]: [usize; 2]) -> [f32; PANEL] {
-    const HALVES: u32 = 0x0f0f_0f0f;
-    let mut sums = [0.0; PANEL];
-    let groups = panel.chunks_exact(SCALE_BYTES + INT_BLOCK * PANEL / 2);
-    for (block, (group, words)) in groups
-        .zip(tile.words.chunks_exact(INT_BLOCK / 4 * rows))
-        .enumerate()
-    {
-        let (scale_bytes, lines) = group.split_at(SCALE_BYTES);
-        let mut products = [tile.starts[block * rows + row]; PANEL];
-        for (line, words) in lines
-            .as_chunks::<LINE_BYTES>()
-            .0
-            .iter()
-            .zip(words.chunks_exact(2 * rows))
-        {
-            let weights = line_words(line);
-            add_quads(&mut products, weights.map(|word| word & HALVES), words[row]);
-            add_quads(
-                &mut products,
-                weights.map(|word| word >> 4 & HALVES),
-                words[rows + row],
-            );
-        }
-        add_block::<FMA>(
-            &mut sums,
-            products,
-            half_values(scale_bytes),
-            tile.scales[block * rows + row],
-        );
-    }
-    sums
 }
 
 #[inline(always)]

@@ -1,0 +1,176 @@
+//! Weights and activations that are small integers, with a scale for each block.
+
+use super::{LINE_BYTES, PANEL, SCALE_BYTES, Tile, add, half_values, line_words, multiply_add};
+use crate::kernels::format::{INT_BLOCK, INT6_BLOCK};
+
+/// Words of a block and row of activations.
+const QUADS: usize = INT_BLOCK / 4;
+
+/// The same bits in each byte of a word.
+const fn every_byte(bits: u8) -> u32 {
+    u32::from_le_bytes([bits; 4])
+}
+
+#[inline(always)]
+pub(super) fn int8<const FMA: bool>(
+    panel: &[u8],
+    tile: Tile<'_>,
+    [row, rows]: [usize; 2],
+) -> [f32; PANEL] {
+    let mut sums = [0.0; PANEL];
+    let groups = panel.chunks_exact(SCALE_BYTES + INT_BLOCK * PANEL);
+    for (block, (group, words)) in groups
+        .zip(tile.words.chunks_exact(QUADS * rows))
+        .enumerate()
+    {
+        let (scale_bytes, lines) = group.split_at(SCALE_BYTES);
+        let mut products = [tile.starts[block * rows + row]; PANEL];
+        for (line, words) in lines
+            .as_chunks::<LINE_BYTES>()
+            .0
+            .iter()
+            .zip(words.chunks_exact(rows))
+        {
+            add_quads(&mut products, line_words(line), words[row]);
+        }
+        let scale = tile.scales[block * rows + row];
+        add_block::<FMA>(&mut sums, products, half_values(scale_bytes), scale);
+    }
+    sums
+}
+
+#[inline(always)]
+pub(super) fn int4<const FMA: bool>(
+    panel: &[u8],
+    tile: Tile<'_>,
+    [row, rows]: [usize; 2],
+) -> [f32; PANEL] {
+    let mut sums = [0.0; PANEL];
+    let groups = panel.chunks_exact(SCALE_BYTES + INT_BLOCK * PANEL / 2);
+    for (block, (group, words)) in groups
+        .zip(tile.words.chunks_exact(QUADS * rows))
+        .enumerate()
+    {
+        let (scale_bytes, lines) = group.split_at(SCALE_BYTES);
+        let mut products = [tile.starts[block * rows + row]; PANEL];
+        add_nibbles(&mut products, lines, words, [row, rows]);
+        let scale = tile.scales[block * rows + row];
+        add_block::<FMA>(&mut sums, products, half_values(scale_bytes), scale);
+    }
+    sums
+}
+
+#[inline(always)]
+pub(super) fn int4_min<const FMA: bool>(
+    panel: &[u8],
+    tile: Tile<'_>,
+    [row, rows]: [usize; 2],
+) -> [f32; PANEL] {
+    let mut sums = [0.0; PANEL];
+    let groups = panel.chunks_exact(2 * SCALE_BYTES + INT_BLOCK * PANEL / 2);
+    for (block, (group, words)) in groups
+        .zip(tile.words.chunks_exact(QUADS * rows))
+        .enumerate()
+    {
+        let (scale_bytes, rest) = group.split_at(SCALE_BYTES);
+        let (minimum_bytes, lines) = rest.split_at(SCALE_BYTES);
+        let mut products = [0; PANEL];
+        add_nibbles(&mut products, lines, words, [row, rows]);
+        let place = block * rows + row;
+        let scale = tile.scales[place];
+        add_block::<FMA>(&mut sums, products, half_values(scale_bytes), scale);
+        let minimums = half_values(minimum_bytes);
+        add::<FMA>(&mut sums, minimums, tile.totals[place]);
+    }
+    sums
+}
+
+#[inline(always)]
+pub(super) fn int6<const FMA: bool>(
+    panel: &[u8],
+    tile: Tile<'_>,
+    [row, rows]: [usize; 2],
+) -> [f32; PANEL] {
+    let mut sums = [0.0; PANEL];
+    let groups = panel.chunks_exact(3 * SCALE_BYTES + INT_BLOCK * PANEL * 3 / 4);
+    for (block, (group, words)) in groups
+        .zip(tile.words.chunks_exact(QUADS * rows))
+        .enumerate()
+    {
+        let (scale_bytes, rest) = group.split_at(2 * SCALE_BYTES);
+        let (minimum_bytes, lines) = rest.split_at(SCALE_BYTES);
+        let place = block * rows + row;
+        let halves = scale_bytes
+            .chunks_exact(SCALE_BYTES)
+            .zip(lines.chunks_exact(INT6_BLOCK * PANEL * 3 / 4))
+            .zip(words.chunks_exact(QUADS / 2 * rows));
+        for (half, ((scale_bytes, lines), words)) in halves.enumerate() {
+            let mut products = [tile.starts[(2 * block + half) * rows + row]; PANEL];
+            add_six_bits(&mut products, lines, words, [row, rows]);
+            let scale = tile.scales[place];
+            add_block::<FMA>(&mut sums, products, half_values(scale_bytes), scale);
+        }
+        let minimums = half_values(minimum_bytes);
+        add::<FMA>(&mut sums, minimums, tile.totals[place]);
+    }
+    sums
+}
+
+/// Adds the products of four unsigned weights in each word and four signed activations in one.
+#[inline(always)]
+fn add_quads(sums: &mut [i32; PANEL], weights: [u32; PANEL], activations: u32) {
+    for byte in 0..4 {
+        let activation = (activations >> (8 * byte)) as u8 as i8;
+        for lane in 0..PANEL {
+            sums[lane] += (weights[lane] >> (8 * byte) & 255) as i32 * i32::from(activation);
+        }
+    }
+}
+
+/// Adds the products of a block of 4-bit weights.
+#[inline(always)]
+fn add_nibbles(products: &mut [i32; PANEL], lines: &[u8], words: &[u32], [row, rows]: [usize; 2]) {
+    const HALVES: u32 = every_byte(0x0f);
+    for (line, words) in lines
+        .as_chunks::<LINE_BYTES>()
+        .0
+        .iter()
+        .zip(words.chunks_exact(2 * rows))
+    {
+        let weights = line_words(line);
+        add_quads(products, weights.map(|word| word & HALVES), words[row]);
+        let high = weights.map(|word| word >> 4 & HALVES);
+        add_quads(products, high, words[rows + row]);
+    }
+}
+
+/// Adds the products of half a block of 6-bit weights: a quad in the low bits of each of three lines, and one in the
+/// high bits of all.
+#[inline(always)]
+fn add_six_bits(products: &mut [i32; PANEL], lines: &[u8], words: &[u32], [row, rows]: [usize; 2]) {
+    const LOW_BITS: u32 = every_byte(0x3f);
+    let mut last = [0; PANEL];
+    for (third, line) in lines.as_chunks::<LINE_BYTES>().0.iter().enumerate() {
+        let weights = line_words(line);
+        let low = weights.map(|word| word & LOW_BITS);
+        add_quads(products, low, words[third * rows + row]);
+        for (last, word) in last.iter_mut().zip(weights) {
+            *last |= (word & !LOW_BITS) >> (2 * third + 2);
+        }
+    }
+    add_quads(products, last, words[3 * rows + row]);
+}
+
+/// Adds a block's products, scaled by its weights' and its activations' scales.
+#[inline(always)]
+fn add_block<const FMA: bool>(
+    sums: &mut [f32; PANEL],
+    block: [i32; PANEL],
+    weights: [f32; PANEL],
+    activation: f32,
+) {
+    for lane in 0..PANEL {
+        sums[lane] =
+            multiply_add::<FMA>(block[lane] as f32 * weights[lane], activation, sums[lane]);
+    }
+}
