@@ -252,11 +252,11 @@ unsafe fn add_six_bits<const ROWS: usize>(
     lines: *const u8,
     words: *const u32,
 ) {
-    prefetch(lines, 6);
     let mut last = [_mm512_setzero_si512(); 2];
     for third in 0..3 {
         // SAFETY: as the caller promises.
         unsafe {
+            prefetch(lines.add(third * PANEL * 4), 2);
             let line = load_line(lines.add(third * PANEL * 4));
             let low = line.map(|words| _mm512_and_si512(words, _mm512_set1_epi8(0x3f)));
             add_quads(products, low, words.add(third * ROWS));
