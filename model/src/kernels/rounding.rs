@@ -1,4 +1,4 @@
-//! Rounding to integers and to bf16, in plain code that compilers vectorise.
+//! Rounding to integers and to bf16, and widening f16, in plain code that compilers vectorise.
 
 /// Adding and taking away `1.5 * 2^23` rounds to an integer, ties to even; the sum's low bits hold it.
 pub(crate) const ROUNDER: f32 = 12_582_912.0;
@@ -40,12 +40,34 @@ pub(crate) fn high_half(word: u32) -> f32 {
     f32::from_bits(word & 0xffff_0000)
 }
 
+/// An f16 in single precision. The `half` crate's asks each time what the processor can do.
+#[inline(always)]
+pub(crate) fn half_value(bits: u16) -> f32 {
+    /// Widens the exponent's bias from 15 to 127; subnormals become normal.
+    const SCALE: f32 = f32::from_bits((127 + 127 - 15) << 23);
+    let magnitude = u32::from(bits & 0x7fff) << 13;
+    let finite = f32::from_bits(magnitude) * SCALE;
+    // The largest exponent stays the largest: infinity, or not a number.
+    let is_finite = magnitude < 0x7c00 << 13;
+    let special = if is_finite { 0 } else { 0x7f80_0000 };
+    f32::from_bits(finite.to_bits() | special | u32::from(bits & 0x8000) << 16)
+}
+
 #[cfg(test)]
 mod tests {
-    use half::bf16;
+    use half::{bf16, f16};
     use proptest::prelude::*;
 
-    use super::{bf16_bits, nearest_integer};
+    use super::{bf16_bits, half_value, nearest_integer};
+
+    #[test]
+    fn widening_is_that_of_half() {
+        for bits in 0..=u16::MAX {
+            let (found, expected) = (half_value(bits), f16::from_bits(bits).to_f32());
+            let is_same = found.to_bits() == expected.to_bits();
+            assert!(is_same || found.is_nan() && expected.is_nan(), "{bits:#x}");
+        }
+    }
 
     proptest! {
         #[test]

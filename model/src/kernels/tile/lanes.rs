@@ -4,13 +4,11 @@
 
 mod integers;
 
-use half::f16;
-
 use super::Tile;
 use crate::kernels::format::{Format, NF4_BLOCK, PANEL, SCALE_BYTES};
 use crate::kernels::leveled::{leveled, multiply_add};
 use crate::kernels::quantize::NF4_VALUES;
-use crate::kernels::rounding::{high_half, low_half};
+use crate::kernels::rounding::{half_value, high_half, low_half};
 use integers::{int4, int4_min, int6, int8};
 
 leveled! {
@@ -128,7 +126,7 @@ fn exact_pairs<const FMA: bool>(
 #[inline(always)]
 fn half_values(bytes: &[u8]) -> [f32; PANEL] {
     let values = bytes.as_chunks::<2>().0;
-    std::array::from_fn(|lane| f16::from_le_bytes(values[lane]).to_f32())
+    std::array::from_fn(|lane| half_value(u16::from_le_bytes(values[lane])))
 }
 
 #[inline(always)]

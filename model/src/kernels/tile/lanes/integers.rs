@@ -1,7 +1,7 @@
 //! Weights and activations that are small integers, with a scale for each block.
 
-use super::{LINE_BYTES, PANEL, SCALE_BYTES, Tile, add, half_values, line_words, multiply_add};
-use crate::kernels::format::{INT_BLOCK, INT6_BLOCK};
+use super::{LINE_BYTES, PANEL, SCALE_BYTES, Tile, add, half_values, multiply_add};
+use crate::kernels::format::INT_BLOCK;
 
 /// Words of a block and row of activations.
 const QUADS: usize = INT_BLOCK / 4;
@@ -31,7 +31,7 @@ pub(super) fn int8<const FMA: bool>(
             .iter()
             .zip(words.chunks_exact(rows))
         {
-            add_quads(&mut products, line_words(line), words[row]);
+            add_quads(&mut products, |lane| word(line, lane), words[row]);
         }
         let scale = tile.scales[block * rows + row];
         add_block::<FMA>(&mut sums, products, half_values(scale_bytes), scale);
@@ -102,7 +102,7 @@ pub(super) fn int6<const FMA: bool>(
         let place = block * rows + row;
         let halves = scale_bytes
             .chunks_exact(SCALE_BYTES)
-            .zip(lines.chunks_exact(INT6_BLOCK * PANEL * 3 / 4))
+            .zip(lines.as_chunks::<LINE_BYTES>().0.as_chunks::<3>().0)
             .zip(words.chunks_exact(QUADS / 2 * rows));
         for (half, ((scale_bytes, lines), words)) in halves.enumerate() {
             let mut products = [tile.starts[(2 * block + half) * rows + row]; PANEL];
@@ -116,15 +116,24 @@ pub(super) fn int6<const FMA: bool>(
     sums
 }
 
-/// Adds the products of four unsigned weights in each word and four signed activations in one.
+/// Adds the products of four unsigned weights in each lane's word and four signed activations in one.
+///
+/// The lanes are the outer loop: around a body of this size the compiler makes vectors of them; with the bytes outside
+/// it unrolls everything into single lanes, five times as slow.
 #[inline(always)]
-fn add_quads(sums: &mut [i32; PANEL], weights: [u32; PANEL], activations: u32) {
-    for byte in 0..4 {
-        let activation = (activations >> (8 * byte)) as u8 as i8;
-        for lane in 0..PANEL {
-            sums[lane] += (weights[lane] >> (8 * byte) & 255) as i32 * i32::from(activation);
+fn add_quads(sums: &mut [i32; PANEL], weights: impl Fn(usize) -> u32, activations: u32) {
+    let activations = activations.to_le_bytes().map(u8::cast_signed);
+    for (lane, sum) in sums.iter_mut().enumerate() {
+        let weights = weights(lane);
+        for (byte, activation) in activations.into_iter().enumerate() {
+            *sum += (weights >> (8 * byte) & 255) as i32 * i32::from(activation);
         }
     }
+}
+
+#[inline(always)]
+fn word(line: &[u8; LINE_BYTES], lane: usize) -> u32 {
+    u32::from_le_bytes(line.as_chunks().0[lane])
 }
 
 /// Adds the products of a block of 4-bit weights.
@@ -137,9 +146,8 @@ fn add_nibbles(products: &mut [i32; PANEL], lines: &[u8], words: &[u32], [row, r
         .iter()
         .zip(words.chunks_exact(2 * rows))
     {
-        let weights = line_words(line);
-        add_quads(products, weights.map(|word| word & HALVES), words[row]);
-        let high = weights.map(|word| word >> 4 & HALVES);
+        add_quads(products, |lane| word(line, lane) & HALVES, words[row]);
+        let high = |lane| word(line, lane) >> 4 & HALVES;
         add_quads(products, high, words[rows + row]);
     }
 }
@@ -147,17 +155,20 @@ fn add_nibbles(products: &mut [i32; PANEL], lines: &[u8], words: &[u32], [row, r
 /// Adds the products of half a block of 6-bit weights: a quad in the low bits of each of three lines, and one in the
 /// high bits of all.
 #[inline(always)]
-fn add_six_bits(products: &mut [i32; PANEL], lines: &[u8], words: &[u32], [row, rows]: [usize; 2]) {
+fn add_six_bits(
+    products: &mut [i32; PANEL],
+    lines: &[[u8; LINE_BYTES]; 3],
+    words: &[u32],
+    [row, rows]: [usize; 2],
+) {
     const LOW_BITS: u32 = every_byte(0x3f);
-    let mut last = [0; PANEL];
-    for (third, line) in lines.as_chunks::<LINE_BYTES>().0.iter().enumerate() {
-        let weights = line_words(line);
-        let low = weights.map(|word| word & LOW_BITS);
-        add_quads(products, low, words[third * rows + row]);
-        for (last, word) in last.iter_mut().zip(weights) {
-            *last |= (word & !LOW_BITS) >> (2 * third + 2);
-        }
+    for (line, words) in lines.iter().zip(words.chunks_exact(rows)) {
+        add_quads(products, |lane| word(line, lane) & LOW_BITS, words[row]);
     }
+    let last = |lane| {
+        let high = |third: usize| (word(&lines[third], lane) & !LOW_BITS) >> (2 * third + 2);
+        high(0) | high(1) | high(2)
+    };
     add_quads(products, last, words[3 * rows + row]);
 }
 
