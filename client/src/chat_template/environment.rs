@@ -11,7 +11,7 @@ use minijinja::{
 use super::budget::{Excess, budget, excess, has_namespace};
 use super::clock::LocalTime;
 use super::error::ChatTemplateError;
-use super::guard::{COUNT, FACTOR, KEEP, KEEP_IN};
+use super::guard::{COUNT, FACTOR, KEEP, KEEP_IN, KEEP_LOOP};
 use super::methods::invalid;
 use super::{filters, methods, python};
 
@@ -38,6 +38,7 @@ pub(super) fn environment() -> Environment<'static> {
     environment.add_function(KEEP, |state: &State<'_, '_>, value: Value| {
         budget(state)?.keep(value)
     });
+    environment.add_function(KEEP_LOOP, keep_loop);
     environment.add_function(KEEP_IN, keep_in);
     environment.add_filter(FACTOR, factor);
     environment.add_function(COUNT, |state: &State<'_, '_>, bytes: usize| {
@@ -46,7 +47,7 @@ pub(super) fn environment() -> Environment<'static> {
     environment
 }
 
-fn syntax() -> SyntaxConfig {
+pub(super) fn syntax() -> SyntaxConfig {
     let mut builder = SyntaxConfig::builder();
     builder.trim_blocks(true).lstrip_blocks(true);
     builder.build().expect("the marks are the usual ones")
@@ -81,6 +82,20 @@ fn namespace(
     }
     let builtin = builtin.ok_or_else(|| invalid("there are no namespaces"))?;
     builtin.call(state, &[Kwargs::from_iter(kept).into()])
+}
+
+/// Python goes over no number, and not over `None`.
+fn keep_loop(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    if matches!(
+        value.kind(),
+        ValueKind::None | ValueKind::Bool | ValueKind::Number
+    ) {
+        return Err(invalid(format!(
+            "a loop goes over a value of type {}",
+            value.kind()
+        )));
+    }
+    budget(state)?.keep(value)
 }
 
 fn keep_in(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {

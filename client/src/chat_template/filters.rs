@@ -22,6 +22,9 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     // Marks for HTML, which is never escaped here.
     environment.add_filter("safe", |value: Value| value);
     environment.add_test("sequence", is_sequence);
+    environment.add_test("iterable", |value: &Value| {
+        value.is_undefined() || is_sequence(value)
+    });
 }
 
 fn replace(

@@ -7,7 +7,7 @@
 //! | in the template                  | becomes                                                        |
 //! |----------------------------------|----------------------------------------------------------------|
 //! | `set a = E`, `set n.a = E`       | `set a = KEEP((E))`, `set n.a = KEEP_IN((E))`                  |
-//! | `for a in E`                     | `for a in KEEP((E))`                                           |
+//! | `for a in E`                     | `for a in KEEP_LOOP((E))`                                      |
 //! | `macro m(a)`, `call(a) …`, `with a = E` | `set a = KEEP(a)` behind the tag                        |
 //! | `A * B`                          | <code>A\|FACTOR * B\|FACTOR</code>: repeating has a limit      |
 //! | a long text                      | a count of it in its middle, for loops that capture it         |
@@ -25,6 +25,8 @@ pub(super) const RESERVED: &str = "__guard_";
 pub(super) const KEEP: &str = "__guard_keep";
 /// Checks a value that becomes part of a namespace.
 pub(super) const KEEP_IN: &str = "__guard_keep_in";
+/// Checks what a loop goes over.
+pub(super) const KEEP_LOOP: &str = "__guard_keep_loop";
 /// Checks a number that a text or a list is repeated by.
 pub(super) const FACTOR: &str = "__guard_factor";
 /// Counts text that is copied to the output.
@@ -275,7 +277,7 @@ impl Edits<'_> {
         };
         let end = position("if", start).unwrap_or(rest.len());
         if let Some(iterated) = rest.get(start..end) {
-            self.wrap(KEEP, iterated);
+            self.wrap(KEEP_LOOP, iterated);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::budget::{Budget, budget};
+use super::python;
 
 /// How the text is laid out; `json.dumps`'s arguments.
 #[derive(Debug, Default)]
@@ -186,10 +187,7 @@ impl Writer<'_> {
                 self.text
                     .push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
             }
-            _ => {
-                // Writing to a text cannot fail.
-                let _ = write!(self.text, "{value}");
-            }
+            _ => self.text.push_str(&python::number(value)),
         }
     }
 
@@ -206,6 +204,7 @@ impl Writer<'_> {
                 '\u{c}' => self.text.push_str("\\f"),
                 c if u32::from(c) < 0x20 || (self.layout.ensure_ascii && !c.is_ascii()) => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
+                        // Writing to a text cannot fail.
                         let _ = write!(self.text, "\\u{unit:04x}");
                     }
                 }

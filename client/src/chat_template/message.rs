@@ -12,7 +12,7 @@ use super::clock::LocalTime;
 pub struct ChatMessage {
     /// Who speaks: `system`, `user`, `assistant`, `tool` or what the template knows.
     pub role: String,
-    /// What is said; `None` is Python's `None`, as a call of tools has it.
+    /// What is said; `None` where there is only a call of tools.
     #[serde(default)]
     pub content: Option<MessageContent>,
     /// Who speaks, by name.
@@ -80,24 +80,36 @@ impl ChatMessage {
         }
     }
 
+    /// The message as templates see it. As in transformers, what is `None` is not there at all, and reasoning by any
+    /// of its names is there as `reasoning_content` and `thinking`.
     pub(super) fn value(&self) -> minijinja::Value {
-        let content = self
-            .content
-            .as_ref()
-            .map_or_else(|| minijinja::Value::from(()), MessageContent::value);
-        let mut pairs = vec![
-            ("role".to_owned(), minijinja::Value::from(self.role.clone())),
-            ("content".to_owned(), content),
-        ];
+        let mut pairs = vec![("role", minijinja::Value::from(self.role.clone()))];
+        let content = self.content.as_ref().map(MessageContent::value);
+        pairs.extend(content.map(|content| ("content", content)));
         let name = self.name.clone().map(minijinja::Value::from);
-        pairs.extend(name.map(|name| ("name".to_owned(), name)));
-        let calls = self.tool_calls.clone().map(|calls| calls.0);
-        pairs.extend(calls.map(|calls| ("tool_calls".to_owned(), calls)));
-        let more = self.more.iter();
-        pairs.extend(more.map(|(key, value)| (key.clone(), value.0.clone())));
+        pairs.extend(name.map(|name| ("name", name)));
+        let calls = self.tool_calls.as_ref().map(|calls| ("tool_calls", calls));
+        let more = self.more.iter().map(|(key, value)| (key.as_str(), value));
+        let given = calls.into_iter().chain(more);
+        let given = given.filter(|(_, value)| !value.0.is_none());
+        pairs.extend(given.map(|(key, value)| (key, value.0.clone())));
+        let reasoning = REASONING.iter().find_map(|name| {
+            let found = pairs.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone())
+        });
+        if let Some(reasoning) = reasoning {
+            pairs.retain(|(key, _)| *key != REASONING[0]);
+            if pairs.iter().all(|(key, _)| *key != REASONING[1]) {
+                pairs.push((REASONING[1], reasoning.clone()));
+            }
+            pairs.push((REASONING[0], reasoning));
+        }
         minijinja::Value::from_pairs(pairs)
     }
 }
+
+/// Names of a model's reasoning, the one that most templates read first.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 impl MessageContent {
     fn value(&self) -> minijinja::Value {

@@ -3,11 +3,13 @@
 //! Places and lengths are counted in characters, blanks are Python's. Methods that change a list or a map are missing
 //! on purpose: transformers renders in a sandbox that refuses them.
 
+use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::budget::budget;
+use super::budget::{Budget, budget};
 use super::filters::{joined, replaced};
+use super::python;
 
 /// Calls a method that minijinja does not know.
 ///
@@ -71,6 +73,7 @@ fn text_method(
             let (values,): (&Value,) = from_args(args)?;
             joined(&*budget(state)?, values.try_iter()?, text).map(Value::from)
         }
+        "format" => formatted(&*budget(state)?, text, args).map(Value::from),
         "removeprefix" | "removesuffix" => {
             let (affix,): (&str,) = from_args(args)?;
             let rest = if method == "removeprefix" {
@@ -166,25 +169,57 @@ fn parts_method(text: &str, method: &str, args: &[Value]) -> Result<Value, Error
     Ok(parts.drain(..).map(Value::from).collect())
 }
 
-/// At runs of blanks, at most `most` times; what is left keeps its blanks inside.
+/// Python's `str.format`, where no field is wider than [`MAX_WIDTH_DIGITS`] digits can say.
+fn formatted(budget: &Budget, text: &str, args: &[Value]) -> Result<String, Error> {
+    let mut digits = 0;
+    for c in text.chars() {
+        digits = if c.is_ascii_digit() { digits + 1 } else { 0 };
+        if digits > MAX_WIDTH_DIGITS {
+            return Err(invalid("format: a field is too wide"));
+        }
+    }
+    // A field inside a field gives a width as a value.
+    if text
+        .split('{')
+        .skip(1)
+        .any(|field| !field.contains('}') && !field.is_empty())
+    {
+        return Err(invalid("format: fields in fields are not supported"));
+    }
+    let fields = text.matches('{').count();
+    let longest = args.iter().map(|value| python::text(value).len()).max();
+    let width = MAX_WIDTH.max(longest.unwrap_or(0));
+    budget.make(fields.saturating_mul(width).saturating_add(text.len()))?;
+    format(FormatStyle::StrFormat, text, args)
+}
+
+/// At runs of blanks, at most `most` times; what is left keeps the blanks that no cut was made at.
 fn split_blanks(text: &str, most: usize, from_end: bool) -> Value {
+    let trim = |text: &'_ str| -> String {
+        let trimmed = if from_end {
+            text.trim_end_matches(is_blank)
+        } else {
+            text.trim_start_matches(is_blank)
+        };
+        trimmed.to_owned()
+    };
     let mut parts = Vec::new();
-    let mut rest = text.trim_matches(is_blank);
+    let mut rest = trim(text);
     while parts.len() < most && !rest.is_empty() {
         let cut = if from_end {
-            rest.rfind(is_blank)
+            rest.char_indices().rfind(|(_, c)| is_blank(*c))
         } else {
-            rest.find(is_blank)
+            rest.char_indices().find(|(_, c)| is_blank(*c))
         };
-        let Some(cut) = cut else { break };
-        let (before, after) = rest.split_at(cut);
-        if from_end {
-            parts.push(Value::from(after.trim_start_matches(is_blank)));
-            rest = before.trim_end_matches(is_blank);
+        let Some((cut, blank)) = cut else { break };
+        let (before, after) = (&rest[..cut], &rest[cut + blank.len_utf8()..]);
+        let (part, left) = if from_end {
+            (after, before)
         } else {
-            parts.push(Value::from(before));
-            rest = after.trim_start_matches(is_blank);
-        }
+            (before, after)
+        };
+        parts.push(Value::from(part));
+        rest = trim(left);
     }
     if !rest.is_empty() {
         parts.push(Value::from(rest));
@@ -318,6 +353,13 @@ fn non_empty(separator: &str) -> Result<&str, Error> {
     Ok(separator)
 }
 
+/// What is wrong with a value or an argument.
 pub(super) fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
 }
+
+/// Digits of a width or of a field's number.
+const MAX_WIDTH_DIGITS: usize = 2;
+
+/// What they can say.
+const MAX_WIDTH: usize = 99;

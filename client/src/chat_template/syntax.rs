@@ -80,12 +80,12 @@ pub(super) fn pieces(source: &str) -> Result<Vec<Piece>, Unclosed> {
             None => start,
             Some(Mark::Comment) => {
                 let end = source[start + 2..].find("#}");
-                let end = end.ok_or(unclosed("comment", start))?;
+                let end = end.ok_or_else(|| unclosed("comment", start))?;
                 pieces.push(Piece::Comment);
                 start + 2 + end + 2
             }
             Some(Mark::Statement) if let Some(body) = lone_word(source, start + 2, "raw") => {
-                let end = end_of_raw(source, body).ok_or(unclosed("raw block", start))?;
+                let end = end_of_raw(source, body).ok_or_else(|| unclosed("raw block", start))?;
                 pieces.push(Piece::Raw(start..end));
                 end
             }
@@ -183,7 +183,7 @@ fn tag(source: &str, start: usize, mark: Mark) -> Result<Tag, Unclosed> {
         }
         let (kind, length) = match byte {
             b'\'' | b'"' => {
-                let length = quoted(&bytes[at..]).ok_or(unclosed("text in quotes", at))?;
+                let length = quoted(&bytes[at..]).ok_or_else(|| unclosed("text in quotes", at))?;
                 (TokenKind::Text, length)
             }
             b'0'..=b'9' => (TokenKind::Number, name(&bytes[at..])),
