@@ -31,7 +31,7 @@ mod syntax;
 pub use clock::LocalTime;
 pub use error::ChatTemplateError;
 pub use message::{ChatMessage, MessageContent, RenderOptions, TemplateValue};
-pub(crate) use origin::{SpecialTokens, Templates};
+pub(crate) use origin::{SpecialTokens, Templates, spelling};
 
 use budget::{BUDGET, Budget};
 use environment::{NOW, Now};

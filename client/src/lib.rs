@@ -63,5 +63,5 @@ pub use speed::StepEstimate;
 pub use stop::{EmptyStop, StopMatcher, StopScan};
 pub use swarm::{Swarm, SwarmConfig};
 pub use swarm_error::SwarmError;
-pub use text_codec::{TextCodec, TextError};
+pub use text_codec::{GgufVocabulary, TextCodec, TextError};
 pub use text_stream::TextStream;

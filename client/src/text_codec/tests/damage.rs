@@ -1,0 +1,1 @@
+//! Tokenizers that are damaged, or not what can be read.
