@@ -23,9 +23,7 @@ mod spm;
 pub use gguf::GgufVocabulary;
 
 use sentencepiece::SentencePieceFile;
-use spm::{SpmModel, check_charsmap};
-#[cfg(test)]
-use pre_tokenizer::NAMES;
+use spm::SpmModel;
 
 /// A model's tokenizer. Clones share it.
 #[derive(Clone)]
@@ -153,6 +151,12 @@ impl TextCodec {
         caught(|| self.tokenizer.decode(ids, true).map_err(text_error))
     }
 
+    /// How many ids there are, special and added ones among them.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
     fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
         let encoding = caught(|| {
             let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
@@ -164,10 +168,9 @@ impl TextCodec {
 
 impl fmt::Debug for TextCodec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let vocab = self.tokenizer.get_vocab_size(true);
         formatter
             .debug_struct("TextCodec")
-            .field("vocab", &vocab)
+            .field("vocab", &self.vocab())
             .finish()
     }
 }
@@ -206,6 +209,18 @@ fn check_charsmaps(json: &[u8]) -> Result<(), TextError> {
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// The size at its head is more than there is.
+fn check_charsmap(charsmap: &[u8]) -> Result<(), TextError> {
+    let size = charsmap
+        .first_chunk()
+        .map(|size| u32::from_le_bytes(*size) as usize);
+    match size {
+        Some(size) if size <= charsmap.len() - 4 => Ok(()),
+        _ => Err(TextError::new("its normalization is damaged")),
+    }
 }
 
 /// The first bytes of a text in base 64, and zeros for the rest of its `length` bytes.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -133,6 +133,50 @@ fn a_damaged_chat_template_matters_only_when_it_is_asked_for() {
         text.contains("tokenizer_config.json: chat_template must be"),
         "{text}"
     );
+}
+
+fn tokenizer_fixture(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tokenizers")
+        .join(file)
+}
+
+#[test]
+fn a_tokenizer_model_stands_in_for_a_tokenizer_json() {
+    let folder = folder_without_blocks();
+    std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+    let model = folder.path().join("tokenizer.model");
+    std::fs::copy(tokenizer_fixture("spm-bpe.model"), &model).unwrap();
+    let encode = |config: Value| {
+        write_json(&folder, "tokenizer_config.json", &config);
+        let model = load(folder.path()).map_err(|error| error.to_string())?;
+        Ok::<_, String>(model.tokenizer.encode("a<pad>b").unwrap())
+    };
+    let plain = encode(json!({})).unwrap();
+    assert_eq!(plain[0], 1);
+    assert_eq!(encode(json!({"add_bos_token": false})).unwrap(), plain[1..]);
+    let both = encode(json!({"add_eos_token": true, "eos_token": {"content": "</s>"}})).unwrap();
+    assert_eq!(both[..both.len() - 1], plain);
+    assert_eq!(both.last(), Some(&2));
+
+    let vocab = u32::try_from(load(folder.path()).unwrap().tokenizer.vocab()).unwrap();
+    let padding =
+        json!({"added_tokens_decoder": {vocab.to_string(): {"content": "<pad>", "special": true}}});
+    let padded = encode(padding).unwrap();
+    assert!(padded.contains(&vocab) && padded.len() < plain.len());
+    write_json(&folder, "added_tokens.json", &json!({"<pad>": vocab}));
+    assert_eq!(encode(json!({})).unwrap(), padded);
+
+    let refused = encode(json!({"tokenizer_class": "T5Tokenizer"})).unwrap_err();
+    assert!(
+        refused.contains("T5Tokenizer") && refused.contains("tokenizer.json"),
+        "{refused}"
+    );
+    let refused =
+        encode(json!({"added_tokens_decoder": {"7000": {"content": "<far>"}}})).unwrap_err();
+    assert!(refused.contains("<far>"), "{refused}");
+    let refused = encode(json!({"added_tokens_decoder": {"seven": {}}})).unwrap_err();
+    assert!(refused.contains("tokenizer_config.json"), "{refused}");
 }
 
 #[test]

@@ -62,7 +62,8 @@ fn missing(source: &ModelSource) -> LocalModelError {
 /// # Errors
 /// A token that is added is not one.
 fn options(config: &Json) -> Result<SentencePieceOptions, String> {
-    let flag = |key: &str, default: bool| config.get(key).and_then(Json::as_bool).unwrap_or(default);
+    let flag =
+        |key: &str, default: bool| config.get(key).and_then(Json::as_bool).unwrap_or(default);
     let token = |key: &str| config.get(key).and_then(spelling);
     let mut added = Vec::new();
     let listed = config.get("added_tokens_decoder").and_then(Json::as_object);

@@ -85,7 +85,9 @@ impl Frame {
         }
         let mut pair = single.clone();
         pair.push(json!({"Sequence": {"id": "B", "type_id": 1}}));
-        Ok(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens}))
+        Ok(
+            json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens}),
+        )
     }
 }
 

@@ -73,7 +73,9 @@ impl GgufVocabulary<'_> {
             .iter()
             .map(|number| {
                 PieceKind::of(*number).ok_or_else(|| {
-                    TextError::new(format!("the GGUF file has a token of an unknown type {number}"))
+                    TextError::new(format!(
+                        "the GGUF file has a token of an unknown type {number}"
+                    ))
                 })
             })
             .collect()
@@ -118,7 +120,6 @@ impl GgufVocabulary<'_> {
                 Prefix::Never
             },
             removes_blanks: false,
-            charsmap: None,
             frame: self.frame(true),
             added: Vec::new(),
         };
@@ -166,7 +167,9 @@ impl GgufVocabulary<'_> {
             normalizer: cuts.normalizer,
             pre_tokenizer: cuts.pre_tokenizer,
             decoder: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
-            added: added.filter(|(_, token)| !token.content.is_empty()).collect(),
+            added: added
+                .filter(|(_, token)| !token.content.is_empty())
+                .collect(),
             frame: self.frame(cuts.adds_bos),
         };
         parts.assemble()

@@ -62,13 +62,20 @@ impl PreTokenizer {
             "llama-bpe" | "llama3" | "llama-v3" | "dbrx" | "smaug-bpe" => {
                 (Value::Null, vec![split(LLAMA_3), byte_level(false)])
             }
-            "qwen2" | "deepseek-r1-qwen" => {
-                (json!({"type": "NFC"}), vec![split(QWEN_2), byte_level(false)])
-            }
-            "qwen35" => (json!({"type": "NFC"}), vec![split(QWEN_35), byte_level(false)]),
+            "qwen2" | "deepseek-r1-qwen" => (
+                json!({"type": "NFC"}),
+                vec![split(QWEN_2), byte_level(false)],
+            ),
+            "qwen35" => (
+                json!({"type": "NFC"}),
+                vec![split(QWEN_35), byte_level(false)],
+            ),
             "smollm" | "starcoder" | "refact" => (
                 Value::Null,
-                vec![json!({"type": "Digits", "individual_digits": true}), byte_level(true)],
+                vec![
+                    json!({"type": "Digits", "individual_digits": true}),
+                    byte_level(true),
+                ],
             ),
             "falcon" => (
                 Value::Null,

@@ -151,7 +151,8 @@ impl Piece {
         Ok(Self {
             score: message.score(),
             text: message.piece.unwrap_or_default(),
-            kind: PieceKind::of(kind).ok_or_else(|| format!("a piece of an unknown type {kind}"))?,
+            kind: PieceKind::of(kind)
+                .ok_or_else(|| format!("a piece of an unknown type {kind}"))?,
         })
     }
 }

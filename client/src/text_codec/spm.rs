@@ -3,14 +3,14 @@
 //! Unigram models choose the likeliest pieces, BPE models merge by score; both are models of `tokenizers`, as
 //! transformers' converters make them (`convert_slow_tokenizer.py`), with these differences, all towards SentencePiece:
 //! only ordinary pieces take part in merging; pieces of bytes and control pieces are never likely; blanks are removed by
-//! the file's rules and nothing else is. What cannot be converted exactly is an error.
+//! the file's rules and nothing else is. What cannot be converted exactly is an error. Of unigram's pieces that are
+//! equally likely together, the other ones may be chosen: SentencePiece adds in f32, `tokenizers` in f64.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::models::unigram::Unigram;
-use tokenizers::normalizers::{NormalizerWrapper, Precompiled};
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 use super::assembly::{Frame, Parts};
@@ -27,8 +27,6 @@ pub(super) struct SpmModel {
     pub(super) prefix: Prefix,
     /// Blanks at both ends go, runs of them become one.
     pub(super) removes_blanks: bool,
-    /// SentencePiece's compiled normalization, if any.
-    pub(super) charsmap: Option<Vec<u8>>,
     pub(super) frame: Frame,
     /// Tokens that a tokenizer's configuration adds to the file's, by id.
     pub(super) added: Vec<(u32, AddedToken)>,
@@ -73,9 +71,16 @@ impl SpmModel {
         if trainer.treat_whitespace_as_suffix() || !normalizer.escape_whitespaces() {
             return Err(unusable("blanks are spelled in another way"));
         }
+        // `tokenizers` normalizes by graphemes where SentencePiece does not: combining marks come out otherwise.
+        if !normalizer.precompiled_charsmap().is_empty() {
+            return Err(unusable("it normalizes texts by a table"));
+        }
         // SentencePiece makes such a piece and then cuts it again.
         if let Some(unused) = pieces.iter().find(|piece| piece.kind == PieceKind::Unused) {
-            return Err(unusable(&format!("the piece {:?} is not to be used", unused.text)));
+            return Err(unusable(&format!(
+                "the piece {:?} is not to be used",
+                unused.text
+            )));
         }
         let spelled = |text: &Option<String>, id: i32| {
             let by_text = text.as_ref().and_then(|text| {
@@ -99,7 +104,6 @@ impl SpmModel {
                 (true, false) => Prefix::FirstPart,
             },
             removes_blanks: normalizer.remove_extra_whitespaces(),
-            charsmap: normalizer.precompiled_charsmap,
             frame: Frame {
                 before: bos.filter(|_| options.add_bos),
                 behind: eos.filter(|_| options.add_eos),
@@ -118,24 +122,32 @@ impl SpmModel {
                 return Err(unusable(&format!("piece {id} is empty")));
             }
             if !piece.score.is_finite() {
-                return Err(unusable(&format!("the score of piece {id} is {}", piece.score)));
+                return Err(unusable(&format!(
+                    "the score of piece {id} is {}",
+                    piece.score
+                )));
             }
             if ids.insert(&piece.text, id).is_some() {
-                return Err(unusable(&format!("the piece {:?} is there twice", piece.text)));
+                return Err(unusable(&format!(
+                    "the piece {:?} is there twice",
+                    piece.text
+                )));
             }
         }
         let model = match self.algorithm {
             Algorithm::Bpe => self.bpe(&ids)?,
             Algorithm::Unigram => self.unigram()?,
         };
-        let normalizer = self.normalizer()?;
+        let normalizer = self.normalizer();
         let added = self.added_tokens()?;
         let parts = Parts {
             model,
             normalizer,
             pre_tokenizer: match self.prefix {
-                Prefix::FirstPart => json!({"type": "Metaspace", "replacement": BLANK, "prepend_scheme": "first",
-                    "split": false}),
+                Prefix::FirstPart => {
+                    json!({"type": "Metaspace", "replacement": BLANK, "prepend_scheme": "first",
+                    "split": false})
+                }
                 Prefix::Never | Prefix::EveryPart => Value::Null,
             },
             decoder: self.decoder(),
@@ -211,10 +223,9 @@ impl SpmModel {
                 }
             }
             ways.sort_by_key(|(left_id, right_id, ..)| (*left_id, *right_id));
-            ranked.extend(
-                ways.into_iter()
-                    .map(|(_, _, chars, left, right)| (piece.score, chars, length - chars, left, right)),
-            );
+            ranked.extend(ways.into_iter().map(|(_, _, chars, left, right)| {
+                (piece.score, chars, length - chars, left, right)
+            }));
         }
         // Highest score first, then longest left part; stable, as the converters' sort is.
         ranked.sort_by(|one, other| {
@@ -253,11 +264,8 @@ impl SpmModel {
         Ok(ModelWrapper::Unigram(model))
     }
 
-    fn normalizer(&self) -> Result<Value, TextError> {
+    fn normalizer(&self) -> Value {
         let mut steps = Vec::new();
-        if let Some(charsmap) = self.charsmap.as_ref().filter(|map| !map.is_empty()) {
-            steps.push(compiled(charsmap)?);
-        }
         if self.removes_blanks {
             steps.push(json!({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""}));
             steps.push(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}));
@@ -269,9 +277,9 @@ impl SpmModel {
             steps.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": BLANK}));
         }
         if steps.is_empty() {
-            return Ok(Value::Null);
+            return Value::Null;
         }
-        Ok(json!({"type": "Sequence", "normalizers": steps}))
+        json!({"type": "Sequence", "normalizers": steps})
     }
 
     fn decoder(&self) -> Value {
@@ -281,17 +289,18 @@ impl SpmModel {
             json!({"type": "Fuse"}),
         ];
         if self.prefix != Prefix::Never {
-            steps.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+            let blanks = if self.removes_blanks { MAX_BLANKS } else { 1 };
+            steps.push(json!({"type": "Strip", "content": " ", "start": blanks, "stop": 0}));
         }
         json!({"type": "Sequence", "decoders": steps})
     }
 
-    /// Control pieces and those of the user are found in a text as they are, and so is what a configuration adds.
+    /// Control pieces, the unknown one and those of the user are found in a text as they are, and so is what a configuration adds.
     fn added_tokens(&self) -> Result<Vec<(u32, AddedToken)>, TextError> {
         let mut added = Vec::new();
         for (id, piece) in (0..).zip(&self.pieces) {
             let is_special = match piece.kind {
-                PieceKind::Control => true,
+                PieceKind::Control | PieceKind::Unknown => true,
                 PieceKind::UserDefined => false,
                 _ => continue,
             };
@@ -309,30 +318,6 @@ impl SpmModel {
     }
 }
 
-/// SentencePiece's compiled normalization as a part of a `tokenizer.json`.
-///
-/// # Errors
-/// Its table is longer than itself, which its reader does not check.
-fn compiled(charsmap: &[u8]) -> Result<Value, TextError> {
-    check_charsmap(charsmap)?;
-    let compiled =
-        Precompiled::from(charsmap).map_err(|error| unusable(&format!("{error:?}")))?;
-    serde_json::to_value(NormalizerWrapper::from(compiled))
-        .map_err(|error| unusable(&error.to_string()))
-}
-
-/// # Errors
-/// The size at its head is more than there is.
-pub(super) fn check_charsmap(charsmap: &[u8]) -> Result<(), TextError> {
-    let size = charsmap
-        .first_chunk()
-        .map(|size| u32::from_le_bytes(*size) as usize);
-    match size {
-        Some(size) if size <= charsmap.len() - 4 => Ok(()),
-        _ => Err(unusable("its normalization is damaged")),
-    }
-}
-
 fn unusable(reason: &str) -> TextError {
     TextError::new(format!(
         "the SentencePiece model cannot be converted exactly: {reason}; put the model's tokenizer.json beside it"
@@ -347,3 +332,6 @@ const MAX_PIECE_CHARS: usize = 256;
 
 /// How much less likely than any other a piece is that must not be chosen.
 const NEVER: f64 = 1000.0;
+
+/// Blanks taken off the beginning of a decoded text whose blanks mean nothing.
+const MAX_BLANKS: usize = 1 << 16;
