@@ -88,9 +88,9 @@ impl SpmModel {
                 let of_file = of_file.and_then(|id| u32::try_from(id).ok());
                 let added = options.added.iter();
                 let added = added.clone().find(|(_, token)| token.content == *text);
-                of_file.or(added.map(|(id, _)| *id))
+                of_file.or_else(|| added.map(|(id, _)| *id))
             });
-            by_text.or(u32::try_from(id).ok())
+            by_text.or_else(|| u32::try_from(id).ok())
         };
         let bos = spelled(&options.bos, trainer.bos_id());
         let eos = spelled(&options.eos, trainer.eos_id());

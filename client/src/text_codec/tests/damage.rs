@@ -3,6 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::sync::LazyLock;
+
 use prost::Message;
 
 use super::golden::{BYTE_LEVEL, fixture, vocabulary};
@@ -92,105 +94,71 @@ fn refusal(bytes: &[u8]) -> String {
         .to_string()
 }
 
+/// Why a model of these pieces is refused.
+fn refusal_of_pieces(pieces: &[(&str, f32, u8)]) -> String {
+    let pieces: Vec<_> = pieces
+        .iter()
+        .map(|(text, score, kind)| piece(text, *score, *kind))
+        .collect();
+    refusal(&model(&pieces, &bpe(), &NormalizerSpec::default()))
+}
+
+/// Why a model is refused that says something else than usual.
+fn refusal_of_spec(change: impl FnOnce(&mut TrainerSpec, &mut NormalizerSpec)) -> String {
+    let (mut trainer, mut normalizer) = (bpe(), NormalizerSpec::default());
+    change(&mut trainer, &mut normalizer);
+    refusal(&model(&[], &trainer, &normalizer))
+}
+
 #[test]
 fn what_does_not_convert_exactly_says_that_a_tokenizer_json_would_do() {
-    let plain = NormalizerSpec::default();
-    let cases = [
+    let long = "a".repeat(300);
+    let refusals = [
+        (refusal_of_pieces(&[("a", f32::NAN, 1)]), "score of piece 3"),
+        (refusal_of_pieces(&[("", 0.0, 1)]), "piece 3 is empty"),
         (
-            model(&[piece("a", f32::NAN, 1)], &bpe(), &plain),
-            "score of piece 3",
-        ),
-        (
-            model(&[piece("", 0.0, 1)], &bpe(), &plain),
-            "piece 3 is empty",
-        ),
-        (
-            model(&[piece("a", 0.0, 1), piece("a", 0.0, 1)], &bpe(), &plain),
+            refusal_of_pieces(&[("a", 0.0, 1), ("a", 0.0, 1)]),
             "there twice",
         ),
+        (refusal_of_pieces(&[("a", 0.0, 5)]), "not to be used"),
         (
-            model(&[piece("a", 0.0, 5)], &bpe(), &plain),
-            "not to be used",
-        ),
-        (
-            model(&[piece("ab", 0.0, 1), piece("a", 0.0, 1)], &bpe(), &plain),
+            refusal_of_pieces(&[("ab", 0.0, 1), ("a", 0.0, 1)]),
             "'b', which is no piece",
         ),
-        (model(&[piece("▁▁", 0.0, 4)], &bpe(), &plain), "has a blank"),
+        (refusal_of_pieces(&[("▁▁", 0.0, 4)]), "has a blank"),
         (
-            model(&[piece(&"a".repeat(300), 0.0, 1)], &bpe(), &plain),
+            refusal_of_pieces(&[(&long, 0.0, 1)]),
             "more than 256 characters",
         ),
         (
-            model(
-                &[],
-                &TrainerSpec {
-                    model_type: Some(3),
-                    ..bpe()
-                },
-                &plain,
-            ),
+            refusal_of_spec(|trainer, _| trainer.model_type = Some(3)),
             "of the kind 3",
         ),
         (
-            model(
-                &[],
-                &TrainerSpec {
-                    unk_id: Some(9),
-                    ..bpe()
-                },
-                &plain,
-            ),
+            refusal_of_spec(|trainer, _| trainer.unk_id = Some(9)),
             "unknown piece 9",
         ),
         (
-            model(
-                &[],
-                &TrainerSpec {
-                    unk_id: Some(-1),
-                    model_type: Some(1),
-                    ..bpe()
-                },
-                &plain,
-            ),
+            refusal_of_spec(|trainer, _| {
+                trainer.unk_id = Some(-1);
+                trainer.model_type = Some(1);
+            }),
             "no unknown piece",
         ),
         (
-            model(
-                &[],
-                &TrainerSpec {
-                    treat_whitespace_as_suffix: Some(true),
-                    ..bpe()
-                },
-                &plain,
-            ),
+            refusal_of_spec(|trainer, _| trainer.treat_whitespace_as_suffix = Some(true)),
             "another way",
         ),
         (
-            model(
-                &[],
-                &bpe(),
-                &NormalizerSpec {
-                    escape_whitespaces: Some(false),
-                    ..plain.clone()
-                },
-            ),
+            refusal_of_spec(|_, normalizer| normalizer.escape_whitespaces = Some(false)),
             "another way",
         ),
         (
-            model(
-                &[],
-                &bpe(),
-                &NormalizerSpec {
-                    precompiled_charsmap: Some(vec![1]),
-                    ..plain.clone()
-                },
-            ),
+            refusal_of_spec(|_, normalizer| normalizer.precompiled_charsmap = Some(vec![1])),
             "by a table",
         ),
     ];
-    for (bytes, reason) in cases {
-        let refusal = refusal(&bytes);
+    for (refusal, reason) in refusals {
         assert!(
             refusal.contains(reason) && refusal.contains("tokenizer.json"),
             "{reason}: {refusal}"
@@ -217,89 +185,59 @@ fn what_is_no_tokenizer_model_is_refused() {
     assert!(refusal(&many).contains("more than"));
 }
 
+/// Why metadata are refused that say something else than usual.
+fn refusal_of_metadata(change: impl FnOnce(&mut GgufVocabulary<'static>)) -> String {
+    let mut vocabulary = vocabulary("gpt-2");
+    change(&mut vocabulary);
+    TextCodec::gguf(&vocabulary).unwrap_err().to_string()
+}
+
 #[test]
 fn metadata_of_gguf_that_do_not_fit_are_refused() {
-    let refusal =
-        |vocabulary: GgufVocabulary<'_>| TextCodec::gguf(&vocabulary).unwrap_err().to_string();
-    let good = || vocabulary("gpt-2");
-    assert!(
-        refusal(GgufVocabulary {
-            model: "t5",
-            ..good()
-        })
-        .contains("t5")
-    );
-    let unknown = refusal(GgufVocabulary {
-        pre: Some("default"),
-        ..good()
-    });
-    assert!(
-        unknown.contains("\"default\"") && unknown.contains("qwen2"),
-        "{unknown}"
-    );
-    assert!(
-        refusal(GgufVocabulary {
-            pre: None,
-            ..good()
-        })
-        .contains("tokenizer.json")
-    );
-    assert!(
-        refusal(GgufVocabulary {
-            tokens: &[],
-            ..good()
-        })
-        .contains("0 tokens")
-    );
-    assert!(
-        refusal(GgufVocabulary {
-            token_types: &[1],
-            ..good()
-        })
-        .contains("1 values of token_type")
-    );
-    let types = vec![9; BYTE_LEVEL.tokens.len()];
-    assert!(
-        refusal(GgufVocabulary {
-            token_types: &types,
-            ..good()
-        })
-        .contains("unknown type 9")
-    );
-    assert!(
-        refusal(GgufVocabulary {
-            model: "llama",
-            ..good()
-        })
-        .contains("0 values of scores")
-    );
-    assert!(
-        refusal(GgufVocabulary {
-            bos: Some(1 << 30),
-            ..good()
-        })
-        .contains("not in the vocabulary")
-    );
-    let twice = ["a".to_owned(), "a".to_owned()];
-    assert!(
-        refusal(GgufVocabulary {
-            tokens: &twice,
-            token_types: &[],
-            merges: &[],
-            ..good()
-        })
-        .contains("twice")
-    );
+    static NINES: LazyLock<Vec<i32>> = LazyLock::new(|| vec![9; BYTE_LEVEL.tokens.len()]);
+    static TWICE: LazyLock<Vec<String>> = LazyLock::new(|| vec!["a".to_owned(); 2]);
+    let refusals = [
+        (refusal_of_metadata(|file| file.model = "t5"), "\"t5\""),
+        (
+            refusal_of_metadata(|file| file.pre = Some("default")),
+            "\"default\"",
+        ),
+        (
+            refusal_of_metadata(|file| file.pre = Some("default")),
+            "qwen2",
+        ),
+        (
+            refusal_of_metadata(|file| file.pre = None),
+            "tokenizer.json",
+        ),
+        (refusal_of_metadata(|file| file.tokens = &[]), "0 tokens"),
+        (
+            refusal_of_metadata(|file| file.token_types = &[1]),
+            "1 values of token_type",
+        ),
+        (
+            refusal_of_metadata(|file| file.token_types = &NINES),
+            "unknown type 9",
+        ),
+        (
+            refusal_of_metadata(|file| file.model = "llama"),
+            "0 values of scores",
+        ),
+        (
+            refusal_of_metadata(|file| file.bos = Some(1 << 30)),
+            "not in the vocabulary",
+        ),
+        (refusal_of_metadata(|file| file.tokens = &TWICE), "twice"),
+    ];
+    for (refusal, reason) in refusals {
+        assert!(refusal.contains(reason), "{reason}: {refusal}");
+    }
     for merge in ["", " ", "a", "h", "no such", "é"] {
-        let merges = [merge.to_owned()];
-        assert!(
-            refusal(GgufVocabulary {
-                merges: &merges,
-                ..good()
-            })
-            .contains("merge"),
-            "{merge:?}"
-        );
+        let merges = vec![merge.to_owned()];
+        let mut vocabulary = vocabulary("gpt-2");
+        vocabulary.merges = &merges;
+        let refusal = TextCodec::gguf(&vocabulary).unwrap_err().to_string();
+        assert!(refusal.contains("merge"), "{refusal}");
     }
 }
 
