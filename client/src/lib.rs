@@ -23,6 +23,7 @@ pub mod speed;
 pub mod swarm_view;
 
 mod chain;
+mod chat_template;
 mod error;
 mod generate;
 mod link_codec;
@@ -41,11 +42,15 @@ mod text_stream;
 
 pub use block_model::ModelSource;
 pub use chain::{Chain, ChainConfig, ChainStats, RouteStop};
+pub use chat_template::{
+    ChatMessage, ChatTemplate, ChatTemplateError, LocalTime, MessageContent, RenderOptions,
+    TemplateValue,
+};
 pub use error::{Blame, HopError, NextMove};
 pub use generate::{FinishReason, Finished, GenerateConfig, Generation, Prompt, Token};
 pub use hop::{Hop, HopStep, Opening};
 pub use link_codec::ActivationCodec;
-pub use local_model::{LocalModel, LocalModelError};
+pub use local_model::{GenerationDefaults, LocalModel, LocalModelError, SamplingOverrides};
 pub use model_view::{ModelView, PlannedHop, Reach, ServerStatus, ViewSnapshot};
 pub use registry::RegisteredModel;
 pub use remote_model::{ModelOptions, RemoteModel, RemoteModelError, SessionConfig};
@@ -58,5 +63,5 @@ pub use speed::StepEstimate;
 pub use stop::{EmptyStop, StopMatcher, StopScan};
 pub use swarm::{Swarm, SwarmConfig};
 pub use swarm_error::SwarmError;
-pub use text_codec::{TextCodec, TextError};
+pub use text_codec::{GgufVocabulary, TextCodec, TextError};
 pub use text_stream::TextStream;

@@ -1,15 +1,20 @@
 //! What a client keeps of a model: tokenizer, embeddings, norm and head. No block.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use block_model::{ClientHead, HubError, LoadError, ModelConfig, ModelSource};
+use block_model::{ClientHead, LoadError, ModelConfig, ModelSource};
 
-use crate::sampling::SamplingConfig;
+use crate::chat_template::{ChatTemplate, ChatTemplateError};
 use crate::text_codec::{TextCodec, TextError};
 
+mod chat;
 mod generation_config;
+mod small_files;
+mod tokenizer;
 
 use generation_config::GenerationFile;
+pub use generation_config::{GenerationDefaults, SamplingOverrides};
+use small_files::{malformed, optional_json, optional_path, read_text};
 
 /// A model without its blocks. Share it by `Arc`: the matrices are large.
 #[derive(Debug)]
@@ -24,8 +29,8 @@ pub struct LocalModel {
     pub eos: Vec<u32>,
     /// Id that begins a sequence. [`TextCodec::encode`] puts it there by itself if the model wants that.
     pub bos: Option<u32>,
-    /// How the model's makers would have its tokens chosen: `generation_config.json`.
-    pub sampling: SamplingConfig,
+    generation: GenerationDefaults,
+    chat: Result<ChatTemplate, ChatTemplateError>,
 }
 
 /// Why a model cannot be used at home.
@@ -59,49 +64,45 @@ impl LocalModel {
     /// [`LocalModelError`]; each text names the file.
     pub fn load(source: &ModelSource) -> Result<Self, LocalModelError> {
         let config = source.config().clone();
-        let path = source.file(TOKENIZER_FILE)?;
-        let tokenizer =
-            TextCodec::read(&path).map_err(|source| LocalModelError::Tokenizer { path, source })?;
-        let advice = match source.file(GENERATION_FILE) {
-            Ok(path) => read(&path)?,
-            Err(error) if is_absence(&error) => GenerationFile::default(),
-            Err(error) => return Err(error.into()),
+        let tokenizer_config = optional_json(source, TOKENIZER_CONFIG_FILE)?;
+        let tokenizer = tokenizer::load(source, tokenizer_config.as_ref())?;
+        let advice = match optional_path(source, GENERATION_FILE)? {
+            Some(path) => {
+                let text = read_text(&path, MAX_CONFIG_BYTES)?;
+                GenerationFile::parse(&text).map_err(|reason| malformed(&path, reason))?
+            }
+            None => GenerationFile::default(),
         };
-        let basic = read(&source.file(CONFIG_FILE)?)?;
+        let path = source.file(CONFIG_FILE)?;
+        let basic = GenerationFile::parse_ends(&read_text(&path, MAX_CONFIG_BYTES)?)
+            .map_err(|reason| malformed(&path, reason))?;
         Ok(Self {
             config,
             head: ClientHead::load(source)?,
             tokenizer,
-            eos: advice.eos().or_else(|| basic.eos()).unwrap_or_default(),
-            bos: advice.bos().or_else(|| basic.bos()),
-            sampling: advice.sampling(),
+            eos: advice.eos.or(basic.eos).unwrap_or_default(),
+            bos: advice.bos.or(basic.bos),
+            generation: advice.defaults,
+            chat: chat::load(source, tokenizer_config.as_ref())?,
         })
     }
-}
 
-fn read(path: &Path) -> Result<GenerationFile, LocalModelError> {
-    let malformed = |reason: String| LocalModelError::Malformed {
-        path: path.to_owned(),
-        reason,
-    };
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    if size > MAX_CONFIG_BYTES {
-        return Err(malformed(format!("larger than {MAX_CONFIG_BYTES} bytes")));
+    /// How a conversation becomes a prompt.
+    ///
+    /// # Errors
+    /// [`ChatTemplateError`]: the model has no template, or one that cannot be used.
+    pub fn chat_template(&self) -> Result<&ChatTemplate, ChatTemplateError> {
+        self.chat.as_ref().map_err(Clone::clone)
     }
-    let text = std::fs::read_to_string(path).map_err(|error| malformed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))
+
+    /// How the model's makers would have it answer: `generation_config.json`.
+    #[must_use]
+    pub fn generation_defaults(&self) -> &GenerationDefaults {
+        &self.generation
+    }
 }
 
-/// Whether the file is simply not part of the model, as far as can be known.
-fn is_absence(error: &LoadError) -> bool {
-    matches!(
-        error,
-        LoadError::NotFound { .. }
-            | LoadError::Hub(HubError::NotFound { .. } | HubError::NotCached { .. })
-    )
-}
-
-const TOKENIZER_FILE: &str = "tokenizer.json";
+const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const CONFIG_FILE: &str = "config.json";
 const GENERATION_FILE: &str = "generation_config.json";
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use block_client::{
-    Chain, ChainConfig, Finished, GenerateConfig, Generation, LocalModel, Session, SessionError,
-    Swarm, Token,
+    Chain, ChainConfig, Finished, GenerateConfig, Generation, GenerationDefaults, LocalModel,
+    Session, SessionError, Swarm, Token,
 };
 use block_network::Multiaddr;
 use block_program::Failure;
@@ -74,7 +74,8 @@ async fn unless_stopped<T>(
 
 /// What is wrong without asking anybody.
 fn check(flags: &RunFlags) -> Result<(), Failure> {
-    flags.answer.sampling().check().map_err(|error| {
+    let unadvised = flags.answer.sampling(&GenerationDefaults::default());
+    unadvised.check().map_err(|error| {
         let flag = error.field.replace('_', "-");
         Failure::usage(format!(
             "--{flag} must be {}, not {}",
@@ -125,7 +126,7 @@ async fn answer(
     let opening = open(flags, &ready, ids.len(), &map);
     let mut session = unless_stopped(stop, opening).await?;
     let config = GenerateConfig {
-        sampling: flags.answer.sampling(),
+        sampling: flags.answer.sampling(ready.local.generation_defaults()),
         stop: flags.answer.stop.clone(),
         ignore_eos: flags.answer.ignore_eos,
         ..GenerateConfig::new(flags.answer.max_tokens)

@@ -3,6 +3,9 @@ use serde_json::Value;
 use super::test_codecs::{byte_fallback, byte_level, fable, fable_folder};
 use super::*;
 
+mod damage;
+mod golden;
+
 #[test]
 fn encodes_and_decodes_as_transformers_does() {
     let golden = std::fs::read_to_string(fable_folder().join("golden.json")).unwrap();

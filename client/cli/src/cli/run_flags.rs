@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_client::{ActivationCodec, SamplingConfig};
+use block_client::{ActivationCodec, GenerationDefaults, SamplingConfig, SamplingOverrides};
 use block_network::PeerId;
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -57,45 +57,26 @@ pub(crate) struct AnswerFlags {
     )]
     pub(crate) temperature: f32,
 
-    /// Draw among this many of the likeliest tokens; 0 = all
-    #[arg(
-        long,
-        env = "SWARM_TOP_K",
-        value_name = "N",
-        default_value_t = 0,
-        hide_short_help = true
-    )]
-    pub(crate) top_k: usize,
+    /// Draw among this many of the likeliest tokens; 0 = all [default: what the model's makers advise, else 0]
+    #[arg(long, env = "SWARM_TOP_K", value_name = "N", hide_short_help = true)]
+    pub(crate) top_k: Option<usize>,
 
-    /// Draw among the likeliest tokens that have this probability together; 1 = all
-    #[arg(
-        long,
-        env = "SWARM_TOP_P",
-        value_name = "F",
-        default_value_t = 1.0,
-        hide_short_help = true
-    )]
-    pub(crate) top_p: f32,
+    /// Draw among the likeliest tokens that have this probability together; 1 = all [default: as advised, else 1]
+    #[arg(long, env = "SWARM_TOP_P", value_name = "F", hide_short_help = true)]
+    pub(crate) top_p: Option<f32>,
 
-    /// Draw among tokens at least this times as likely as the likeliest; 0 = all
-    #[arg(
-        long,
-        env = "SWARM_MIN_P",
-        value_name = "F",
-        default_value_t = 0.0,
-        hide_short_help = true
-    )]
-    pub(crate) min_p: f32,
+    /// Draw among tokens at least this times as likely as the likeliest; 0 = all [default: as advised, else 0]
+    #[arg(long, env = "SWARM_MIN_P", value_name = "F", hide_short_help = true)]
+    pub(crate) min_p: Option<f32>,
 
-    /// Above 1 makes tokens of the prompt and the answer less likely
+    /// Above 1 makes tokens of the prompt and the answer less likely [default: as advised when drawing, else 1]
     #[arg(
         long,
         env = "SWARM_REPETITION_PENALTY",
         value_name = "F",
-        default_value_t = 1.0,
         hide_short_help = true
     )]
-    pub(crate) repetition_penalty: f32,
+    pub(crate) repetition_penalty: Option<f32>,
 
     /// Taken off the score of each token that the answer has, -2 to 2
     #[arg(
@@ -211,18 +192,24 @@ pub(crate) struct OutputFlags {
 }
 
 impl AnswerFlags {
-    /// How tokens are chosen.
-    pub(crate) fn sampling(&self) -> SamplingConfig {
-        SamplingConfig {
-            temperature: self.temperature,
+    /// How tokens are chosen. Tokens that are drawn are drawn as `advice`, the model's `generation_config.json`, has it,
+    /// where no flag says otherwise; without a temperature the likeliest is taken, whatever a model's makers say.
+    pub(crate) fn sampling(&self, advice: &GenerationDefaults) -> SamplingConfig {
+        let asked = SamplingOverrides {
+            temperature: Some(self.temperature),
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
+            presence_penalty: Some(self.presence_penalty),
+            frequency_penalty: Some(self.frequency_penalty),
             seed: self.seed,
+        };
+        let unadvised = GenerationDefaults::default().overridden(&asked);
+        if unadvised.is_greedy() {
+            return unadvised;
         }
+        advice.overridden(&asked)
     }
 }
 
@@ -244,3 +231,51 @@ fn parse_tokens(text: &str) -> Result<usize, String> {
 
 /// Far above any context length.
 const MAX_TOKENS: usize = 1 << 24;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        answer: AnswerFlags,
+    }
+
+    fn sampling(flags: &[&str]) -> SamplingConfig {
+        let advice = GenerationDefaults {
+            do_sample: Some(true),
+            temperature: Some(0.6),
+            top_k: Some(20),
+            top_p: Some(0.9),
+            repetition_penalty: Some(1.1),
+            ..GenerationDefaults::default()
+        };
+        let flags = ["swarm"].iter().chain(flags);
+        Only::parse_from(flags).answer.sampling(&advice)
+    }
+
+    #[test]
+    fn the_likeliest_token_is_taken_whatever_the_models_makers_advise() {
+        assert_eq!(sampling(&[]), SamplingConfig::greedy());
+        let penalized = sampling(&["--repetition-penalty", "1.5"]);
+        assert!(penalized.is_greedy());
+        assert_eq!((penalized.repetition_penalty, penalized.top_k), (1.5, 0));
+    }
+
+    #[test]
+    fn drawing_follows_the_advice_where_no_flag_says_otherwise() {
+        let drawn = sampling(&["--temperature", "0.8", "--top-k", "0", "--seed", "7"]);
+        let expected = SamplingConfig {
+            temperature: 0.8,
+            top_k: 0,
+            top_p: 0.9,
+            repetition_penalty: 1.1,
+            seed: Some(7),
+            ..SamplingConfig::default()
+        };
+        assert_eq!(drawn, expected);
+    }
+}
