@@ -111,6 +111,7 @@ pub(super) fn int4_min<const ROWS: usize>(
     store(vectors, sums);
 }
 
+/// Fetches nothing ahead: one row reads 0.85 of the stream on Zen 4 as the processor itself fetches, 0.72 otherwise.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[allow(unsafe_code, reason = "loads without bounds checks")]
 pub(super) fn int6<const ROWS: usize>(
@@ -129,7 +130,6 @@ pub(super) fn int6<const ROWS: usize>(
         // checked.
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
-            prefetch(group, 3);
             let scales = tile.scales.as_ptr().add(block * ROWS);
             for half in 0..2 {
                 let number = 2 * block + half;
@@ -256,7 +256,6 @@ unsafe fn add_six_bits<const ROWS: usize>(
     for third in 0..3 {
         // SAFETY: as the caller promises.
         unsafe {
-            prefetch(lines.add(third * PANEL * 4), 2);
             let line = load_line(lines.add(third * PANEL * 4));
             let low = line.map(|words| _mm512_and_si512(words, _mm512_set1_epi8(0x3f)));
             add_quads(products, low, words.add(third * ROWS));
