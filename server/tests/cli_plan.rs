@@ -112,7 +112,16 @@ fn a_limit_decides_how_many_blocks_fit() {
 fn the_swarm_decides_where_blocks_begin() {
     let home = Home::new("block-server");
     let server = home.serve(&["--blocks", "0:5"]);
-    let flags = ["--blocks", "3", "--initial-peers", &server.address];
+    // Without a limit the plan says what is available at the moment.
+    let limit = ["--memory-limit", "1GiB"];
+    let flags = [
+        "--blocks",
+        "3",
+        limit[0],
+        limit[1],
+        "--initial-peers",
+        &server.address,
+    ];
     let report = plan(&home, &flags);
     assert_eq!(report["range"], "5:8");
     let reason = report["reason"].as_str().unwrap();
