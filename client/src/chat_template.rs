@@ -92,6 +92,13 @@ impl ChatTemplate {
         })
     }
 
+    /// Gives a special token the name that templates call it by, such as `bos_token`, unless it has one by that name.
+    #[must_use]
+    pub fn with_token(mut self, name: &str, text: &str) -> Self {
+        self.tokens.add(name, text.into());
+        self
+    }
+
     /// Names of the model's templates; one without a name is `default`.
     #[must_use]
     pub fn names(&self) -> &[String] {

@@ -186,6 +186,17 @@ fn tools_take_the_template_that_is_made_for_them() {
     assert_eq!(template.render(&message, &options).unwrap(), "plain");
 }
 
+#[test]
+fn another_template_keeps_the_special_tokens() {
+    let template = ChatTemplate::parse("no").unwrap();
+    let template = template
+        .with_token("bos_token", "<s>")
+        .with_token("bos_token", "no");
+    let replaced = template.replaced("{{ bos_token }}{{ eos_token }}").unwrap();
+    let rendered = replaced.render(&[], &RenderOptions::default());
+    assert_eq!(rendered.unwrap(), "<s>");
+}
+
 /// Words that templates are made of, and some that they are not.
 const WORDS: [&str; 64] = [
     "{{",
