@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use block_model::{CpuOptions, CpuSpan, HubOptions, LoadError, ModelSource};
-use block_program::{Exit, Failure, Secret, model_failure};
+use block_program::{Failure, Secret, model_failure};
 
 use crate::config::Config;
 use crate::plan::{Draft, Memory};
@@ -63,17 +63,6 @@ pub(crate) fn load(
     options: &CpuOptions,
 ) -> Result<CpuSpan, Failure> {
     CpuSpan::load(source, blocks, options).map_err(|error| failure(&error, &source.name()))
-}
-
-/// Runs what waits for files or computes, away from the network's threads.
-pub(crate) async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| {
-            Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
-        })
 }
 
 /// Who must act on a failed load, and how: a server has levers that a client has not.
