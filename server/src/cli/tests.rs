@@ -145,7 +145,10 @@ fn the_file_is_below_the_flags() {
     )
     .unwrap()
     .cli;
-    assert_eq!(over.serving.model.positional_model.as_deref(), Some("given"));
+    assert_eq!(
+        over.serving.model.positional_model.as_deref(),
+        Some("given")
+    );
     assert_eq!(
         over.serving.model.model, None,
         "a positional model replaces the file's"
