@@ -1,7 +1,6 @@
-//! The weights of one span: only the files that hold its tensors are fetched and opened.
+//! The weights of one span: only what holds its tensors is fetched and opened.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use super::index::WeightIndex;
@@ -9,7 +8,6 @@ use super::model_source::ModelSource;
 use super::shard::{Shard, TensorRows};
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
-use crate::families::spellings;
 
 /// Open files that between them hold a set of tensors.
 #[derive(Debug)]
@@ -26,62 +24,27 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::MissingShard`], [`LoadError::Damaged`],
-    /// [`LoadError::NotFound`], [`LoadError::Hub`], [`LoadError::Io`].
+    /// [`LoadError::NotFound`], [`LoadError::PickleOnly`], [`LoadError::Hub`], [`LoadError::Io`].
     pub(crate) fn open(source: &ModelSource, tensors: &[String]) -> Result<Self, LoadError> {
-        match source.weight_index()? {
-            WeightIndex::Single(path) => Self::open_single(path, tensors),
-            WeightIndex::Sharded { path, files } => {
-                Self::open_shards(source, path, &files, tensors)
+        let index = source.weight_index()?;
+        let wanted = index.files_of(tensors)?;
+        let shards = source.shards(&wanted)?;
+        let mut places = HashMap::with_capacity(tensors.len());
+        for (number, (wanted, shard)) in wanted.iter().zip(&shards).enumerate() {
+            for tensor in &wanted.tensors {
+                let name = shard.spelling(tensor);
+                let name = name.unwrap_or_else(|| tensor.clone());
+                places.insert(tensor.clone(), (number, name));
             }
         }
-    }
-
-    fn open_single(path: PathBuf, tensors: &[String]) -> Result<Self, LoadError> {
-        let shard = Shard::open(&path)?;
-        let place = |tensor: &String| {
-            let mut names = spellings(tensor);
-            let name = names.find(|name| shard.has(name));
-            (tensor.clone(), (0, name.unwrap_or_else(|| tensor.clone())))
+        let table = match index {
+            WeightIndex::Single => shards.first().map(|shard| shard.path().to_owned()),
+            WeightIndex::Sharded { path, .. } => Some(path),
         };
-        let places = tensors.iter().map(place).collect();
-        Ok(Self {
-            shards: vec![shard],
-            places,
-            table: path,
-        })
-    }
-
-    fn open_shards(
-        source: &ModelSource,
-        index: PathBuf,
-        files: &HashMap<String, String>,
-        tensors: &[String],
-    ) -> Result<Self, LoadError> {
-        let mut shards = Vec::new();
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        let mut places = HashMap::with_capacity(tensors.len());
-        for tensor in tensors {
-            let found = spellings(tensor).find_map(|name| Some((files.get(&name)?, name)));
-            let (file, name) = found.ok_or_else(|| LoadError::MissingTensor {
-                path: index.clone(),
-                tensor: tensor.clone(),
-            })?;
-            let number = match numbers.entry(file) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => {
-                    let path = source
-                        .file(file)
-                        .map_err(|error| missing_shard(error, tensor))?;
-                    shards.push(Shard::open(&path).map_err(|error| missing_shard(error, tensor))?);
-                    *new.insert(shards.len() - 1)
-                }
-            };
-            places.insert(tensor.clone(), (number, name));
-        }
         Ok(Self {
             shards,
             places,
-            table: index,
+            table: table.unwrap_or_default(),
         })
     }
 
@@ -122,16 +85,5 @@ impl Checkpoint {
             path: self.table.clone(),
             tensor: tensor.to_owned(),
         })
-    }
-}
-
-/// A file that is not there is, if the index names it, a missing shard.
-fn missing_shard(error: LoadError, tensor: &str) -> LoadError {
-    match error {
-        LoadError::NotFound { path } => LoadError::MissingShard {
-            path,
-            tensor: tensor.to_owned(),
-        },
-        other => other,
     }
 }

@@ -1,7 +1,7 @@
 //! Where a model's files come from, and how weights are read from them.
 //!
 //! - `model_source`: a local directory or a repository of the hub, one interface
-//! - `hub`, `hub_options`, `download_progress`: fetching single files from the hub into its usual cache
+//! - `hub`, `hub_options`, `download_progress`: fetching from the hub only the bytes that are needed
 //! - `index`: which file holds which tensor
 //! - `checkpoint`: the tensors of one span, out of one or several `shard`s
 //! - `local_name`: what a model of this machine is called
