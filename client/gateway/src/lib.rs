@@ -1,0 +1,9 @@
+//! OpenAI's HTTP API over a Petals swarm, and a page for people.
+//!
+//! - [`ApiError`]: the one error object of every answer, also inside a stream
+
+#![forbid(unsafe_code)]
+
+mod api_error;
+
+pub use api_error::{ApiError, ErrorCode};
