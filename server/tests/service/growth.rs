@@ -10,10 +10,10 @@ use block_server::ServiceConfig;
 
 use crate::support::*;
 
-const PAGE: u64 = 64;
+pub(crate) const PAGE: u64 = 64;
 
 /// The blocks `blocks` of the test model, with `pages` pages in each.
-fn paged(blocks: Range<usize>, pages: u64) -> CpuSpan {
+pub(crate) fn paged(blocks: Range<usize>, pages: u64) -> CpuSpan {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/tiny-llama");
     let source = ModelSource::directory(path).unwrap();
     let mut options = CpuOptions::new(SpanDType::F32);

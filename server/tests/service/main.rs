@@ -7,6 +7,7 @@
 mod bad_input;
 mod forward;
 mod golden;
+mod greed;
 mod growth;
 mod lifetimes;
 mod observed;
