@@ -23,8 +23,10 @@ const store = new Store({
   view: viewOfAddress(),
   models: null,
   topology: null,
-  /** The model of the chat and of the map, as the gateway names it. */
+  /** The model of the chat, as the gateway names it. */
   chosen: null,
+  /** The model of the map, where another one was chosen there; it may be one that this gateway does not serve. */
+  mapped: null,
   link: "connecting",
   freshAt: null,
   needsKey: false,

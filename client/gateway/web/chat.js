@@ -1,7 +1,7 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Answer, Question } from "./answer.js";
 import { Announcer } from "./announcer.js";
-import { Composer } from "./composer.js";
+import { Composer, focusMessage } from "./composer.js";
 import { Icon } from "./icons.js";
 import { ModelPicker, ModelState, modelFacts } from "./model-picker.js";
 import { count } from "./parts.js";
@@ -46,7 +46,13 @@ function Toolbar({ state, store, conversation, settings, onSettings }) {
   const hasMessages = conversation.messages.length > 0;
   return html`
     <div class="toolbar">
-      <${ModelPicker} state=${state} store=${store} isLocked=${conversation.isAnswering} />
+      <${ModelPicker}
+        models=${state.models ?? []}
+        isLoading=${state.models === null}
+        isLocked=${conversation.isAnswering}
+        value=${state.chosen}
+        onChoose=${(chosen) => store.set({ chosen, mapped: null })}
+      />
       <${ModelState} state=${state} />
       <div class="tools">
         <button type="button" class="quiet" onClick=${onSettings}>
@@ -124,7 +130,10 @@ export function Chat({ state, store, live, conversation, settings }) {
     if (error?.needsKey) store.set({ needsKey: true, keyWasWrong: true, link: "locked" });
   };
   const send = (text) => watch(conversation.send(text, state.chosen, settings));
-  const retry = () => watch(conversation.retry(state.chosen, settings));
+  const retry = () => {
+    watch(conversation.retry(state.chosen, settings));
+    focusMessage();
+  };
 
   useEffect(() => {
     const onKey = (event) => {

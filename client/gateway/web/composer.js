@@ -1,6 +1,11 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Icon, StopIcon } from "./icons.js";
 
+/** Where the focus goes when the button that had it disappears. On a phone it would bring up the keyboard. */
+export function focusMessage() {
+  if (matchMedia("(pointer: fine)").matches) document.getElementById("message").focus({ preventScroll: true });
+}
+
 export function Composer({ state, conversation, isReady, onSend }) {
   const [text, setText] = useState(conversation.draft);
   const field = useRef(null);
@@ -12,7 +17,7 @@ export function Composer({ state, conversation, isReady, onSend }) {
     field.current.style.height = `${field.current.scrollHeight}px`;
   }, [text]);
   useEffect(() => {
-    if (messages.length === 0 && matchMedia("(pointer: fine)").matches) field.current.focus({ preventScroll: true });
+    if (messages.length === 0) focusMessage();
   }, [messages.length === 0]);
 
   const write = (value) => {
@@ -24,7 +29,11 @@ export function Composer({ state, conversation, isReady, onSend }) {
     if (!isReady || text.trim() === "") return;
     onSend(text);
     write("");
-    field.current.focus();
+    focusMessage();
+  };
+  const stop = () => {
+    conversation.stop();
+    focusMessage();
   };
   const onKeyDown = (event) => {
     // Enter that ends the input of a Japanese or Chinese word is not meant for us.
@@ -46,7 +55,7 @@ export function Composer({ state, conversation, isReady, onSend }) {
           onKeyDown=${onKeyDown}
         />
         ${isAnswering
-          ? html`<button type="button" key="stop" class="round" onClick=${() => conversation.stop()} aria-label="Stop" title="Stop (Esc)">
+          ? html`<button type="button" key="stop" class="round" onClick=${stop} aria-label="Stop" title="Stop (Esc)">
               <${StopIcon} />
             </button>`
           : html`<button type="submit" key="send" class="round primary" aria-label="Send" title="Send (Enter)" disabled=${!isReady || text.trim() === ""}>

@@ -15,21 +15,18 @@ export function modelFacts(state, rawId) {
   return { name: listed.id, blocks: listed.blocks, covered: listed.covered, servers: listed.servers };
 }
 
-export function ModelPicker({ state, store, isLocked = false }) {
-  const listed = state.models ?? [];
-  const others = (state.topology?.models ?? []).filter((seen) => !listed.some((model) => model.rawId === seen.rawId));
-  // The map also shows models that this gateway does not serve.
-  const models = state.view === "swarm" ? [...listed, ...others] : listed;
+/** Chooses among models `{ rawId, id }`. */
+export function ModelPicker({ models, isLoading, isLocked = false, value, onChoose }) {
   return html`
     <div class="picker">
       <label class="offscreen" for="model">Model</label>
       <select
         id="model"
         disabled=${isLocked || models.length === 0}
-        value=${state.chosen ?? ""}
-        onChange=${(event) => store.set({ chosen: event.currentTarget.value })}
+        value=${value ?? ""}
+        onChange=${(event) => onChoose(event.currentTarget.value)}
       >
-        ${models.length === 0 && html`<option value="">${state.models === null ? "Loading…" : "No model"}</option>`}
+        ${models.length === 0 && html`<option value="">${isLoading ? "Loading…" : "No model"}</option>`}
         ${models.map((model) => html`<option key=${model.rawId} value=${model.rawId}>${model.id}</option>`)}
       </select>
       <${Icon} name="chevron" />

@@ -66,14 +66,19 @@ function Model({ model, addresses, measurements }) {
 }
 
 export function Swarm({ state, store, measurements }) {
-  const { topology, link, chosen } = state;
-  const model = topology?.models.find((known) => known.rawId === chosen) ?? topology?.models[0] ?? null;
+  const { topology, link, chosen, mapped } = state;
+  const find = (rawId) => topology?.models.find((known) => known.rawId === rawId);
+  const model = find(mapped) ?? find(chosen) ?? topology?.models[0] ?? null;
   const facts = model === null ? null : summary(model);
   const { word, shape, tone } = STATES[facts?.state ?? "empty"];
   return html`
     <div class="swarm-head">
       <h1>Swarm</h1>
-      ${model !== null && html`<${ModelPicker} state=${{ ...state, chosen: model.rawId }} store=${store} />`}
+      ${model !== null && html`<${ModelPicker}
+        models=${topology.models}
+        value=${model.rawId}
+        onChoose=${(rawId) => store.set({ mapped: rawId })}
+      />`}
       ${model !== null && html`<p class="pill ${tone}"><${Shape} kind=${shape} />${word}</p>`}
       <p class="offscreen" role="status">
         ${facts !== null &&
