@@ -8,16 +8,11 @@ import { fileURLToPath } from "node:url";
 const WEB = fileURLToPath(new URL("../web/", import.meta.url));
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
-export const HEADERS = {
-  "content-security-policy":
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
-    "base-uri 'none'; frame-ancestors 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-  "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
-  "permissions-policy": "camera=(), geolocation=(), microphone=()",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff",
-};
+/** The real gateway's. */
+const HEADERS = (await readFile(new URL("../src/page_headers.txt", import.meta.url), "utf8"))
+  .trim()
+  .split("\n")
+  .map((line) => line.split(/: (.*)/));
 
 export const errorBody = (code, message, type = "server_error") =>
   JSON.stringify({ error: { message, type, param: null, code } });
@@ -84,7 +79,7 @@ export class MockGateway {
 
   async #serve(request, response) {
     const path = new URL(request.url, this.url).pathname;
-    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    for (const [name, value] of HEADERS) response.setHeader(name, value);
     if (path === "/" || path.startsWith("/assets/")) return this.#file(path, response);
     if (this.script.events === "down") return request.socket.destroy();
     if (path === "/info") return this.#json(response, this.script.info);

@@ -125,8 +125,11 @@ test("a topology of nonsense gives an empty or a harmless picture", () => {
   for (const nonsense of [null, 7, "x", [], {}, { models: 7 }, { models: [null, 7, {}] }, { models: { length: 9 } }]) {
     for (const model of readTopology(nonsense).models) assert.equal(summary(model).state, "empty");
   }
-  const huge = { models: [{ id: "m", num_blocks: 1e12, servers: [{ start_block: -1e9, end_block: 1e12, state: "online" }] }] };
-  assert.equal(summary(readTopology(huge).models[0]).covered, 4096);
+  const server = { peer_id: "A", start_block: -1e9, end_block: 1e12, state: "online", throughput: 1e300, inference_rps: -1 };
+  const huge = { models: [{ id: "m", num_blocks: 1e12, servers: [server, { ...server, public_name: "again" }] }] };
+  const [model] = readTopology(huge).models;
+  assert.equal(summary(model).covered, 4096);
+  assert.deepEqual(model.servers.map(({ name, speed, inferenceSpeed }) => [name, speed, inferenceSpeed]), [["again", null, null]]);
 });
 
 test("measurements are of the last ten minutes, of each answer once, and never many", () => {

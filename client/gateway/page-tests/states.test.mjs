@@ -10,6 +10,7 @@ for (const [name, state] of Object.entries(STATES)) {
   test(`${name} is accessible in light and dark and fits a phone`, () =>
     visit(state, async (tab, mock) => {
       await state.reach(tab, mock);
+      await tab.expectNoSidewaysScroll(`${name} at 1280 pixels`);
       for (const colorScheme of state.isLarge ? ["dark"] : ["light", "dark"]) {
         await tab.page.emulateMedia({ colorScheme });
         await tab.expectAccessible(`${name}, ${colorScheme}`);

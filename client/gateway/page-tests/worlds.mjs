@@ -1,10 +1,17 @@
 // Swarms to show: what a gateway would say of them.
 
-const peerId = (number) => `12D3KooW${String(number).padStart(4, "0")}`.padEnd(47, "QmRt7yXnKpLsVw") + "7fTzQ";
+import { createHash } from "node:crypto";
+
+const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+
+const peerId = (number) => {
+  const digits = [...createHash("sha512").update(`peer ${number}`).digest()].map((byte) => BASE58[byte % 58]);
+  return `12D3KooW${digits.slice(0, 44).join("")}`;
+};
 
 export function server(number, name, start, end, more = {}) {
   return {
-    peer_id: peerId(number).slice(0, 47) + String(number).padStart(5, "z"),
+    peer_id: peerId(number),
     public_name: name,
     version: "0.1.0",
     state: "online",

@@ -48,7 +48,7 @@ function Hops({ route, names }) {
       ${route.map(
         (hop, index) => html`
           <li key=${index}>
-            <span class="blocks">${hop.blocks}</span>${" "}<bdi>${names.get(hop.peer) ?? shortPeer(hop.peer)}</bdi>
+            <span class="blocks">${hop.blocks}</span>${" "}<bdi>${names.get(hop.peer) ?? (shortPeer(hop.peer) || "unknown peer")}</bdi>
           </li>
         `,
       )}

@@ -88,8 +88,7 @@ function Obstacle({ state }) {
     <div class="notice bad" role="status">
       <p>
         <strong>This model cannot answer just now.</strong> ${" "}No server holds
-        ${count(missing.reduce((sum, run) => sum + run.end - run.start, 0), "of its blocks", "of its blocks")}
-        ${" "}(${missing.slice(0, 4).map(range).join(", ")}${missing.length > 4 ? ", …" : ""}).
+        ${" "}${missing.reduce((sum, run) => sum + run.end - run.start, 0)} of its blocks (${missing.slice(0, 4).map(range).join(", ")}${missing.length > 4 ? ", …" : ""}).
         ${" "}<a href="#/swarm">See how to serve them</a>
       </p>
     </div>
@@ -98,7 +97,7 @@ function Obstacle({ state }) {
 
 function Welcome({ state, onIdea, isReady }) {
   const facts = modelFacts(state, state.chosen);
-  const servers = facts?.servers ?? 0;
+  const servers = facts !== null && facts.covered === facts.blocks ? facts.servers : 0;
   return html`
     <div class="welcome">
       <h1>${state.models === null ? "Looking for models…" : "What would you like to ask?"}</h1>

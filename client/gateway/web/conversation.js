@@ -1,7 +1,7 @@
 // The conversation in this page's memory, and the one answer that may be streaming into it.
 
 import { GatewayError, streamChat } from "./gateway.js";
-import { finiteNumber, plainText } from "./untrusted.js";
+import { finiteNumber, peerName, plainText } from "./untrusted.js";
 
 const MAX_HOPS = 256;
 
@@ -9,7 +9,7 @@ const MAX_HOPS = 256;
 function readAccount(swarm) {
   return {
     route: (Array.isArray(swarm.route) ? swarm.route.slice(0, MAX_HOPS) : []).map((hop) => ({
-      peer: plainText(hop?.peer, "unknown peer"),
+      peer: peerName(hop?.peer),
       blocks: plainText(hop?.blocks),
     })),
     firstToken: finiteNumber(swarm.ttft_ms) === null ? null : swarm.ttft_ms / 1000,

@@ -1,4 +1,9 @@
 // Keeps the page's picture of the swarm fresh: one event stream, polling while it cannot be had, and patience.
+//
+// Events of `/v1/system/events`:
+//   topology  the whole picture, as `/v1/system/topology` gives it; the first event of every stream
+//   server    `{"model", "server": {…}, "removed"?: true}`: one server as it is now, in the form of the topology
+//   route     `{"id", "route", "ttft_ms", "tokens_per_second", "failovers"}`: an answer has ended
 
 import * as gateway from "./gateway.js";
 import { plainText } from "./untrusted.js";

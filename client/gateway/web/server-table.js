@@ -36,11 +36,11 @@ const ORDERS = {
 };
 
 function BlockBar({ server, blocks }) {
-  const last = Math.max(server.end - 1, server.start);
+  const held = server.end > server.start ? `blocks ${server.start} to ${server.end - 1} of ${blocks}` : "no blocks";
   const left = blocks === 0 ? 0 : (100 * server.start) / blocks;
   const width = blocks === 0 ? 0 : (100 * (server.end - server.start)) / blocks;
   return html`
-    <span class="block-bar ${server.state}" role="img" aria-label="blocks ${server.start} to ${last} of ${blocks}">
+    <span class="block-bar ${server.state}" role="img" aria-label=${held}>
       <span style=${{ left: `${left}%`, width: `${width}%` }} />
     </span>
   `;

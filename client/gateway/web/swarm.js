@@ -19,11 +19,12 @@ function Tiles({ model, facts }) {
     facts.weakest === null
       ? "–"
       : html`×${facts.weakestCount} <small class="mono">${range(facts.weakest)}</small>`;
+  const speed = facts.state === "healthy" ? model.bottleneck : null;
   const tiles = [
     ["Servers online", facts.online, facts.joining.length > 0 ? `${facts.joining.length} joining` : ""],
     ["Blocks covered", html`${facts.covered}<small> of ${model.blocks}</small>`, ""],
     ["Weakest blocks", weakest, ""],
-    ["Speed at the weakest", html`${figure(facts.state === "healthy" ? model.bottleneck : null)} <small>tok/s</small>`, "as announced"],
+    ["Speed at the weakest", speed === null ? "–" : html`${figure(speed)} <small>tok/s</small>`, speed === null ? "" : "as announced"],
   ];
   return html`
     <dl class="tiles">
@@ -85,6 +86,9 @@ export function Swarm({ state, store, measurements }) {
         `${model.id}: ${word}, ${facts.covered} of ${count(model.blocks, "block")} covered, ${count(facts.online, "server")} online`}
       </p>
     </div>
+    ${topology !== null &&
+    link === "reconnecting" &&
+    html`<p class="notice" role="status">The gateway does not answer. What you see here may have changed since.</p>`}
     ${topology === null && html`<${Loading} link=${link} />`}
     ${topology !== null &&
     model === null &&

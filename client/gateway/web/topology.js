@@ -1,7 +1,7 @@
 // What the swarm looks like, from `/v1/system/topology` and its events: checked once here, so that the views can
 // trust every field.
 
-import { finiteNumber, plainText, shellWord } from "./untrusted.js";
+import { finiteNumber, peerName, plainText, shellWord } from "./untrusted.js";
 
 /** More than any model has; a longer list from the network is cut. */
 const MAX_BLOCKS = 4096;
@@ -14,10 +14,14 @@ const HEALTHS = ["green", "amber", "red"];
 const listOf = (value, limit) => (Array.isArray(value) ? value.slice(0, limit) : []);
 const clamp = (value, low, high) => Math.min(Math.max(Math.trunc(finiteNumber(value) ?? low), low), high);
 
+/** Announced figures beyond this, or below 0, are not measurements. */
+const MAX_FIGURE = 1e9;
+const figureOf = (value) => (finiteNumber(value) >= 0 && value <= MAX_FIGURE ? finiteNumber(value) : null);
+
 function readServer(server, blocks) {
   const start = clamp(server?.start_block, 0, blocks);
   const end = clamp(server?.end_block, start, blocks);
-  const peer = plainText(server?.peer_id, "unknown peer");
+  const peer = peerName(server?.peer_id);
   return {
     peer,
     name: plainText(server?.public_name, "unnamed"),
@@ -26,16 +30,22 @@ function readServer(server, blocks) {
     health: HEALTHS.includes(server?.health) ? server.health : "green",
     start,
     end,
-    speed: finiteNumber(server?.throughput),
-    inferenceSpeed: finiteNumber(server?.inference_rps),
-    forwardSpeed: finiteNumber(server?.forward_rps),
-    networkSpeed: finiteNumber(server?.network_rps),
+    speed: figureOf(server?.throughput),
+    inferenceSpeed: figureOf(server?.inference_rps),
+    forwardSpeed: figureOf(server?.forward_rps),
+    networkSpeed: figureOf(server?.network_rps),
     dtype: plainText(server?.dtype, "–"),
     quant: plainText(server?.quant_type, "none"),
     adapters: listOf(server?.adapters, 20).map((name) => plainText(name)),
     path: typeof server?.using_relay === "boolean" ? (server.using_relay ? "relay" : "direct") : "–",
-    cacheTokens: finiteNumber(server?.cache_tokens_left),
+    cacheTokens: figureOf(server?.cache_tokens_left),
   };
+}
+
+/** One entry per peer, the last one said of it; what has no peer is no server. */
+function readServers(list, blocks) {
+  const servers = listOf(list, MAX_SERVERS).map((server) => readServer(server, blocks));
+  return [...new Map(servers.filter(({ peer }) => peer !== "").map((server) => [server.peer, server])).values()];
 }
 
 function readModel(model) {
@@ -45,8 +55,8 @@ function readModel(model) {
     // As the gateway wrote it: what goes into a command must not be shortened.
     rawId: String(model?.id ?? model?.dht_prefix ?? ""),
     blocks,
-    bottleneck: finiteNumber(model?.bottleneck?.inference),
-    servers: listOf(model?.servers, MAX_SERVERS).map((server) => readServer(server, blocks)),
+    bottleneck: figureOf(model?.bottleneck?.inference),
+    servers: readServers(model?.servers, blocks),
   };
 }
 
@@ -66,6 +76,7 @@ export function withServer(topology, change) {
   const models = topology.models.map((model) => {
     if (model.rawId !== change?.model) return model;
     const server = readServer(change.server, model.blocks);
+    if (server.peer === "") return model;
     const others = model.servers.filter((known) => known.peer !== server.peer);
     return { ...model, servers: change.removed === true ? others : [...others, server].slice(0, MAX_SERVERS) };
   });

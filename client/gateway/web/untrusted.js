@@ -28,8 +28,8 @@ export function shellWord(value) {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+/** A peer's id: letters and digits, or empty when it is none. */
+export const peerName = (value) => plainText(value).replace(/[^A-Za-z0-9]/g, "");
+
 /** The last characters tell peers apart; all begin alike. */
-export function shortPeer(peerId) {
-  const id = plainText(peerId);
-  return id.length > 10 ? `…${id.slice(-5)}` : id;
-}
+export const shortPeer = (peer) => (peer.length > 10 ? `…${peer.slice(-5)}` : peer);
