@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What builds and tools leave in the checkout.
-const NOT_OURS: [&str; 5] = [
+const NOT_OURS: [&str; 6] = [
     ".git",
     ".cache",
     "target",
     "__pycache__",
+    "node_modules",
     "proptest-regressions",
 ];
 

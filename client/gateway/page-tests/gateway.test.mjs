@@ -1,0 +1,135 @@
+// Chat and map against a gateway that answers by itself: the real one when PAGE_BASE_URL names it, else the scripted.
+//
+// PAGE_API_KEY   its key, if it wants one
+// PAGE_KILL_PID  a server of the swarm without which the model can still answer: it is killed in the middle of one
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Tab } from "./page.mjs";
+import { ask, scriptFor } from "./states.mjs";
+import { suite } from "./suite.mjs";
+import * as worlds from "./worlds.mjs";
+
+const shared = suite();
+const realUrl = process.env.PAGE_BASE_URL;
+const victim = process.env.PAGE_KILL_PID;
+/** The promise of the map. */
+const SEEN_WITHIN_MS = 5000;
+
+async function open(path) {
+  const { browser, mock } = shared;
+  return Tab.open(browser, realUrl ?? mock.url, { path, key: process.env.PAGE_API_KEY ?? null });
+}
+
+/** An answer of many tokens, at the pace of the page that reads it. */
+function scriptLongAnswer(tab) {
+  if (realUrl !== undefined) return;
+  const nextFrame = () => tab.page.evaluate(() => new Promise(requestAnimationFrame)).catch(() => {});
+  const words = Array.from({ length: 120 }, (_, number) => [nextFrame, `word${number} `]).flat();
+  const script = (topology) => ({ chat: words, account: worlds.routeOf(topology, [[0, "0:20"], [1, "20:32"]]) });
+  shared.mock.script = scriptFor({ script });
+}
+
+async function limitAnswer(tab, tokens) {
+  await tab.page.getByRole("button", { name: "Settings" }).click();
+  await tab.page.getByLabel("Longest answer").fill(String(tokens));
+  await tab.page.getByRole("button", { name: "Done" }).click();
+}
+
+/** Notes the text of the last answer every time it changes. */
+const watchAnswer = (tab) =>
+  tab.page.evaluate(() => {
+    globalThis.texts = [];
+    new MutationObserver(() => {
+      const text = [...document.querySelectorAll(".answer .prose")].at(-1)?.textContent.replace(/\s+/g, "") ?? "";
+      if (text !== "" && text !== globalThis.texts.at(-1)) globalThis.texts.push(text);
+    }).observe(document.querySelector("main"), { childList: true, subtree: true, characterData: true });
+  });
+
+const isAnswering = (tab) => tab.until(() => (globalThis.texts ?? []).length > 3);
+
+test("a chat streams in order and shows its route and speed", async () => {
+  const tab = await open("");
+  scriptLongAnswer(tab);
+  await tab.page.reload();
+  await tab.expectLink("Live");
+  await limitAnswer(tab, 48);
+  await watchAnswer(tab);
+  await ask(tab, "Tell me a story about a fox.");
+  await tab.page.getByRole("button", { name: "Ask again" }).waitFor();
+  const texts = await tab.page.evaluate(() => globalThis.texts.filter((text) => !text.startsWith("Waiting")));
+  assert.ok(texts.length > 3, `${texts.length} steps`);
+  texts.reduce((before, after) => (assert.ok(after.startsWith(before), `${before} became ${after}`), after));
+  const account = (await tab.page.locator(".account").innerText()).replace(/\s+/g, " ");
+  assert.match(account, /\d+:\d+ \S.*first token [\d.]+ s .*[\d.,]+k? tok\/s .*\d+ tokens?/);
+  await tab.expectAccessible("an answer");
+  await tab.close();
+});
+
+test("stop ends an answer, and the next one begins", async () => {
+  const tab = await open("");
+  scriptLongAnswer(tab);
+  await tab.page.reload();
+  await tab.expectLink("Live");
+  await limitAnswer(tab, 2000);
+  await watchAnswer(tab);
+  await ask(tab, "Tell me a long story about a fox.");
+  await isAnswering(tab);
+  await tab.page.getByRole("button", { name: "Stop" }).click();
+  await tab.expectText("You stopped the answer.");
+  await limitAnswer(tab, 8);
+  await ask(tab, "And now a short one.");
+  await tab.page.getByRole("button", { name: "Ask again" }).waitFor();
+  assert.equal(await tab.page.locator(".answer").count(), 2);
+  assert.equal(await tab.page.getByRole("alert").count(), 0);
+  await tab.close();
+});
+
+test("the map shows the servers of a whole model", async () => {
+  const tab = await open("#/swarm");
+  scriptLongAnswer(tab);
+  await tab.page.reload();
+  await tab.page.getByRole("status").getByText("Healthy").waitFor({ state: "attached" });
+  assert.ok((await tab.page.locator("tbody tr .state.good").count()) > 0);
+  assert.match(await tab.page.locator(".add pre").innerText(), /^block-server --model \S+ --initial-peers \S/);
+  await tab.expectAccessible("the map");
+  await tab.close();
+});
+
+if (realUrl === undefined || victim !== undefined) {
+  test("a server that is killed in the middle of an answer is off the map within 5 s, and the answer goes on", async () => {
+    const [chat, map] = [await open(""), await open("#/swarm")];
+    scriptLongAnswer(chat);
+    await chat.page.reload();
+    await map.page.reload();
+    const online = async () => Number(await map.page.locator(".tiles dd").first().evaluate((cell) => cell.firstChild.textContent));
+    await map.page.getByRole("status").getByText("Healthy").waitFor({ state: "attached" });
+    await chat.expectLink("Live");
+    await limitAnswer(chat, 400);
+    await watchAnswer(chat);
+    const before = await online();
+    await ask(chat, "Tell me a long story about a fox.");
+    await isAnswering(chat);
+    kill();
+    await map.page.waitForFunction(
+      (count) => Number(document.querySelector(".tiles dd").firstChild.textContent) < count,
+      before,
+      { timeout: SEEN_WITHIN_MS },
+    );
+    const seen = await chat.page.evaluate(() => globalThis.texts.length);
+    await chat.until((count) => globalThis.texts.length > count, seen);
+    await chat.page.getByRole("button", { name: "Ask again" }).waitFor();
+    assert.equal(await chat.page.getByRole("alert").count(), 0);
+    await chat.close();
+    await map.close();
+  });
+}
+
+function kill() {
+  if (victim !== undefined) {
+    process.kill(Number(victim), "SIGKILL");
+    return;
+  }
+  const [model] = shared.mock.script.topology.models;
+  shared.mock.emit("server", { model: model.id, server: { ...model.servers[2], state: "offline" } });
+}
