@@ -179,9 +179,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.code.status(), Json(self.body())).into_response();
-        response
-            .extensions_mut()
-            .insert(RejectedBy(self.code));
+        response.extensions_mut().insert(RejectedBy(self.code));
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

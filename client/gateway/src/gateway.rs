@@ -104,7 +104,10 @@ impl Gateway {
         match (name, self.0.models.as_slice()) {
             (Some(name), _) => self.model(name),
             (None, [only]) => Ok(Arc::clone(only)),
-            (None, _) => Err(ApiError::invalid("model", "model must be the name of a model")),
+            (None, _) => Err(ApiError::invalid(
+                "model",
+                "model must be the name of a model",
+            )),
         }
     }
 

@@ -3,6 +3,7 @@
 //! - [`Gateway`]: what all requests share; [`ServedModel`]: a model in it; [`router`]: which path does what
 //! - `request`: what is asked → `endpoints` → `answer`: sessions and their tokens → `reply`: what is told
 //! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
+//! - [`PatientListener`]: connections that end when nobody reads
 //! - [`ApiError`]: the one error object of every answer, also inside a stream; `refusal`: what a failed session becomes
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ mod api_error;
 mod chat_style;
 mod endpoints;
 mod gateway;
+mod patient_listener;
 mod refusal;
 mod reply;
 mod request;
@@ -24,5 +26,6 @@ mod track;
 
 pub use api_error::{ApiError, ErrorCode};
 pub use gateway::{Gateway, GatewayConfig};
+pub use patient_listener::{PatientListener, PatientStream};
 pub use routes::router;
 pub use served_model::{ServedModel, ServedModelOptions};

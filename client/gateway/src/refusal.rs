@@ -35,7 +35,9 @@ impl From<RouteError> for ApiError {
 
 /// Nobody serves some blocks, or whoever does refused; their words say why.
 fn no_route(missing: &[Range<usize>], tried: &[Tried], text: String) -> ApiError {
-    let refusals = tried.iter().filter_map(|tried| tried.why.strip_prefix(REFUSED));
+    let refusals = tried
+        .iter()
+        .filter_map(|tried| tried.why.strip_prefix(REFUSED));
     let is_too_long = refusals.clone().any(|words| words.starts_with(TOO_LONG));
     let is_busy = refusals
         .clone()

@@ -73,10 +73,19 @@ impl Envelope {
     }
 
     /// The choice of a chunk. `delta`: what is new of it.
-    fn chunk_choice(&self, choice: usize, new: Value, logprobs: Value, reason: Option<&str>) -> Value {
+    fn chunk_choice(
+        &self,
+        choice: usize,
+        new: Value,
+        logprobs: Value,
+        reason: Option<&str>,
+    ) -> Value {
         let (key, value) = match self.shape {
             Shape::Chat => ("delta", new),
-            Shape::Text => ("text", new.get("content").cloned().unwrap_or_else(|| "".into())),
+            Shape::Text => (
+                "text",
+                new.get("content").cloned().unwrap_or_else(|| "".into()),
+            ),
         };
         json!({ "index": choice, key: value, "logprobs": logprobs, "finish_reason": reason })
     }
@@ -84,7 +93,10 @@ impl Envelope {
     /// Who speaks, before anything is said; chat only.
     fn opening(&self, choice: usize) -> Value {
         let delta = json!({ "role": "assistant", "content": "" });
-        self.object(true, vec![self.chunk_choice(choice, delta, Value::Null, None)])
+        self.object(
+            true,
+            vec![self.chunk_choice(choice, delta, Value::Null, None)],
+        )
     }
 
     fn piece(&self, piece: &Piece) -> Value {
@@ -94,7 +106,10 @@ impl Envelope {
             Value::Null
         };
         let delta = json!({ "content": piece.text });
-        self.object(true, vec![self.chunk_choice(piece.choice, delta, logprobs, None)])
+        self.object(
+            true,
+            vec![self.chunk_choice(piece.choice, delta, logprobs, None)],
+        )
     }
 
     fn ending(&self, ended: &Ended) -> Value {

@@ -53,7 +53,10 @@ pub fn router(gateway: Gateway) -> Router {
 }
 
 async fn unknown() -> ApiError {
-    ApiError::new(ErrorCode::UnknownUrl, "this gateway has no such path; /openapi.json lists what it has")
+    ApiError::new(
+        ErrorCode::UnknownUrl,
+        "this gateway has no such path; /openapi.json lists what it has",
+    )
 }
 
 async fn other_method(request: Request) -> Response {

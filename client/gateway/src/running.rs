@@ -61,9 +61,13 @@ pub(crate) struct Listed {
     gateway: crate::Gateway,
 }
 
-/// Counts a session as open.
+/// Counts the session of a choice as open; the choice has ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct CountedSession(crate::Gateway);
+pub(crate) struct CountedSession {
+    gateway: crate::Gateway,
+    answer: Arc<RunningAnswer>,
+    choice: usize,
+}
 
 impl Stage {
     pub(crate) fn name(self) -> &'static str {
@@ -81,9 +85,10 @@ impl Running {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of them, the oldest first.
+    /// Those that hold sessions or wait for some, the oldest first. What has ended may still be read by somebody slow.
     pub(crate) fn all(&self) -> Vec<Arc<RunningAnswer>> {
         let mut all: Vec<_> = self.answers().values().cloned().collect();
+        all.retain(|answer| answer.stage() != Stage::Ended);
         all.sort_by(|one, other| one.began.cmp(&other.began).then(one.id.cmp(&other.id)));
         all
     }
@@ -115,9 +120,20 @@ impl RunningAnswer {
             if self.cancelled.is_cancelled() {
                 ApiError::new(ErrorCode::Cancelled, "the gateway is shutting down")
             } else {
-                ApiError::new(ErrorCode::InternalError, "the answer broke off: a defect of this gateway")
+                ApiError::new(
+                    ErrorCode::InternalError,
+                    "the answer broke off: a defect of this gateway",
+                )
             }
         })
+    }
+
+    /// What the choice does that is furthest ahead, of those that have not ended.
+    pub(crate) fn stage(&self) -> Stage {
+        let choices = self.choices();
+        let stages = choices.iter().map(|choice| choice.stage);
+        let ahead = stages.filter(|stage| *stage != Stage::Ended).max();
+        ahead.unwrap_or(Stage::Ended)
     }
 
     pub(crate) fn progress(&self) -> Vec<Progress> {
@@ -148,7 +164,10 @@ impl Listed {
         choices: usize,
     ) -> Result<Self, ApiError> {
         if gateway.stopping().is_cancelled() {
-            return Err(ApiError::new(ErrorCode::NoRoute, "the gateway is shutting down"));
+            return Err(ApiError::new(
+                ErrorCode::NoRoute,
+                "the gateway is shutting down",
+            ));
         }
         let answer = Arc::new(RunningAnswer {
             id: id.clone(),
@@ -175,14 +194,26 @@ impl Drop for Listed {
 }
 
 impl CountedSession {
-    pub(crate) fn new(gateway: &crate::Gateway) -> Self {
+    pub(crate) fn new(
+        gateway: &crate::Gateway,
+        (answer, choice): (&Arc<RunningAnswer>, usize),
+    ) -> Self {
         gateway.running().sessions.send_modify(|count| *count += 1);
-        Self(gateway.clone())
+        Self {
+            gateway: gateway.clone(),
+            answer: Arc::clone(answer),
+            choice,
+        }
     }
 }
 
 impl Drop for CountedSession {
     fn drop(&mut self) {
-        self.0.running().sessions.send_modify(|count| *count -= 1);
+        self.answer
+            .note(self.choice, |progress| progress.stage = Stage::Ended);
+        self.gateway
+            .running()
+            .sessions
+            .send_modify(|count| *count -= 1);
     }
 }

@@ -1,6 +1,8 @@
 //! A model as the gateway serves it.
 
-use block_client::{ChatTemplate, ChatTemplateError, RemoteModel, SamplingConfig, SamplingOverrides, ViewSnapshot};
+use block_client::{
+    ChatTemplate, ChatTemplateError, RemoteModel, SamplingConfig, SamplingOverrides, ViewSnapshot,
+};
 
 use crate::api_error::{ApiError, ErrorCode};
 use crate::chat_style::ChatStyle;
@@ -130,7 +132,9 @@ impl ServedModel {
         &self,
         conversation: &Conversation,
     ) -> Result<(String, Vec<u32>), ApiError> {
-        let (text, ids) = self.chat.prompt(&self.remote.local.tokenizer, conversation)?;
+        let (text, ids) = self
+            .chat
+            .prompt(&self.remote.local.tokenizer, conversation)?;
         self.check_ids("messages", &ids)?;
         Ok((text, ids))
     }
@@ -141,7 +145,8 @@ impl ServedModel {
     /// No tokens, or some that the model does not have.
     pub(crate) fn prompt(&self, input: PromptInput) -> Result<(String, Vec<u32>), ApiError> {
         let codec = &self.remote.local.tokenizer;
-        let failed = |error: block_client::TextError| ApiError::invalid("prompt", error.to_string());
+        let failed =
+            |error: block_client::TextError| ApiError::invalid("prompt", error.to_string());
         let (text, ids) = match input {
             PromptInput::Text(text) => {
                 let ids = codec.encode(&text).map_err(failed)?;
@@ -159,7 +164,10 @@ impl ServedModel {
     fn check_ids(&self, param: &str, ids: &[u32]) -> Result<(), ApiError> {
         let vocab = self.remote.local.config.vocab;
         if ids.is_empty() {
-            return Err(ApiError::invalid(param, format!("{param}: no token to continue from")));
+            return Err(ApiError::invalid(
+                param,
+                format!("{param}: no token to continue from"),
+            ));
         }
         match ids.iter().find(|id| **id as usize >= vocab) {
             Some(id) => Err(ApiError::invalid(
@@ -188,7 +196,8 @@ impl ServedModel {
         }
         let advised = self.remote.local.generation_defaults().max_tokens(prompt);
         let cap = self.max_tokens_cap.unwrap_or(usize::MAX);
-        let tokens = asked.unwrap_or_else(|| left.min(cap).min(advised.unwrap_or(usize::MAX).max(1)));
+        let tokens =
+            asked.unwrap_or_else(|| left.min(cap).min(advised.unwrap_or(usize::MAX).max(1)));
         if tokens > left || left == 0 && asked.is_none() {
             return Err(ApiError::new(
                 ErrorCode::ContextLengthExceeded,

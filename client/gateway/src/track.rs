@@ -55,8 +55,11 @@ pub(crate) struct RejectedBy(pub(crate) ErrorCode);
 /// What a panic becomes: the log has its place, the caller no internals.
 pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
-    ApiError::new(ErrorCode::InternalError, "a defect of this gateway; its log says more")
-        .into_response()
+    ApiError::new(
+        ErrorCode::InternalError,
+        "a defect of this gateway; its log says more",
+    )
+    .into_response()
 }
 
 /// Counts the request when it is dropped.

@@ -65,9 +65,8 @@ impl Choice {
         let Ok(Ok(_place)) = self.unless_cancelled(place).await else {
             return;
         };
-        let _counted = CountedSession::new(&self.gateway);
+        let _counted = CountedSession::new(&self.gateway, (&self.answer, plan.choice));
         let mut record = GenerationRecord::begin(self.model.name(), plan.arrived);
-        let choice = plan.choice;
         let mut session = match self.unless_cancelled(self.open(&plan)).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => return self.end(record, Broken::Failed(error)).await,
@@ -75,7 +74,6 @@ impl Choice {
         };
         record.opened();
         let told = self.tell(plan, &mut session, &mut record).await;
-        self.answer.note(choice, |progress| progress.stage = Stage::Ended);
         match told {
             Ok(ended) => {
                 record.end(Outcome::of(ended.reason));
@@ -131,13 +129,20 @@ impl Choice {
         let remote = self.model.remote();
         let config = self.gateway.config();
         // What the servers already hold of the prompt is theirs; the session asks for all.
-        let max_length = plan.prompt.len().saturating_add(plan.config.max_tokens).max(1);
+        let max_length = plan
+            .prompt
+            .len()
+            .saturating_add(plan.config.max_tokens)
+            .max(1);
         // Blocks without a server are told early: whoever waits for them does not wait for a slow one.
         let route = RouteRequest {
             pinned: plan.route.clone(),
             ..RouteRequest::new(0..remote.view.num_blocks(), max_length)
         };
-        remote.view.route_soon(&route, config.no_route_patience).await?;
+        remote
+            .view
+            .route_soon(&route, config.no_route_patience)
+            .await?;
         let session = SessionConfig {
             pinned: plan.route.clone(),
             open_deadline: config.open_deadline,
@@ -211,7 +216,12 @@ impl Choice {
         let logprobs = held.take_rest();
         if !logprobs.is_empty() {
             let text = String::new();
-            self.send(Event::Piece(Piece { choice, text, logprobs })).await?;
+            self.send(Event::Piece(Piece {
+                choice,
+                text,
+                logprobs,
+            }))
+            .await?;
         }
         let stats = session.stats();
         Ok(Ended {

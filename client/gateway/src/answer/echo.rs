@@ -25,7 +25,9 @@ pub(super) async fn logprobs(
                 .last()
                 .map_or(0, |last| last.offset + last.text.chars().count());
             let scores = before.as_ref().map(|(_, logits)| LogSoftmax::new(logits));
-            let likeliest = scores.as_ref().map_or_else(Vec::new, |scores| scores.top(top));
+            let likeliest = scores
+                .as_ref()
+                .map_or_else(Vec::new, |scores| scores.top(top));
             let logprob = scores.and_then(|scores| scores.of(*id));
             let place = (before.as_ref().map(|(id, _)| *id), *id);
             tokens.push(texts.token(place, logprob, &likeliest, offset)?);

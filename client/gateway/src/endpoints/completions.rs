@@ -187,7 +187,12 @@ pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let done = spawn_blocking(work).await;
-    done.map_err(|_| ApiError::new(ErrorCode::InternalError, "a defect of this gateway; its log says more"))
+    done.map_err(|_| {
+        ApiError::new(
+            ErrorCode::InternalError,
+            "a defect of this gateway; its log says more",
+        )
+    })
 }
 
 #[expect(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
-use crate::running::{RunningAnswer, Stage};
+use crate::running::RunningAnswer;
 
 pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
     let data = gateway.running().all();
@@ -34,9 +34,6 @@ pub(crate) async fn cancel(
 
 fn object(answer: &RunningAnswer) -> Value {
     let choices = answer.progress();
-    let stage = choices.iter().map(|choice| choice.stage);
-    // What the whole does is what the last of its choices does.
-    let stage = stage.min().unwrap_or(Stage::Ended);
     let tokens: usize = choices.iter().map(|choice| choice.tokens).sum();
     let route = choices.iter().find(|choice| !choice.route.is_empty());
     let hops = route.into_iter().flat_map(|choice| &choice.route);
@@ -49,7 +46,7 @@ fn object(answer: &RunningAnswer) -> Value {
     json!({
         "id": answer.id,
         "model": answer.model,
-        "state": stage.name(),
+        "state": answer.stage().name(),
         "age_seconds": answer.began.elapsed().as_millis() as f64 / 1e3,
         "choices": choices.len(),
         "prompt_tokens": answer.prompt_tokens,

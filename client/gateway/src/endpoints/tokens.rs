@@ -24,7 +24,9 @@ pub(crate) async fn tokenize(
         let text = fields.text("prompt")?.or(fields.text("content")?);
         let text = text.ok_or_else(|| fields.wrong("prompt", "a string; or give messages"))?;
         let text = text.to_owned();
-        let add_special = fields.flag("add_special_tokens")?.or(fields.flag("add_special")?);
+        let add_special = fields
+            .flag("add_special_tokens")?
+            .or(fields.flag("add_special")?);
         let add_special = add_special.unwrap_or(true);
         aside(move || {
             let codec = &model.remote().local.tokenizer;

@@ -55,7 +55,13 @@ const MODEL: (&str, &[&str]) = ("model", &[]);
 const ROUTE: (&str, &[&str]) = ("route", &[]);
 const METHOD: (&str, &[&str]) = ("method", &[]);
 const REASONS: &[&str] = &[
-    "auth", "rate_limit", "queue_full", "too_long", "body_too_large", "bad_request", "no_route",
+    "auth",
+    "rate_limit",
+    "queue_full",
+    "too_long",
+    "body_too_large",
+    "bad_request",
+    "no_route",
 ];
 
 const fn metric(

@@ -10,7 +10,9 @@ pub(super) fn of_chat(tokens: &[TokenLogprob]) -> Value {
     let content = tokens.iter().map(|token| {
         let top = token.top.iter();
         let mut value = one(&token.text, token.logprob);
-        value["top_logprobs"] = top.map(|(text, logprob)| one(text, Some(*logprob))).collect();
+        value["top_logprobs"] = top
+            .map(|(text, logprob)| one(text, Some(*logprob)))
+            .collect();
         value
     });
     json!({ "content": content.collect::<Vec<_>>(), "refusal": null })
@@ -23,7 +25,9 @@ pub(super) fn of_text(tokens: &[TokenLogprob]) -> Value {
         token.logprob?;
         let top = token.top.iter();
         // Of two tokens with one text the likelier counts.
-        let top = top.rev().map(|(text, logprob)| (text.clone(), json!(logprob)));
+        let top = top
+            .rev()
+            .map(|(text, logprob)| (text.clone(), json!(logprob)));
         Some(top.collect::<Map<_, _>>())
     };
     json!({
@@ -50,7 +54,11 @@ mod tests {
             TokenLogprob {
                 text: " b".to_owned(),
                 logprob: Some(-0.5),
-                top: vec![(" b".to_owned(), -0.5), (" c".to_owned(), -1.0), (" b".to_owned(), -9.0)],
+                top: vec![
+                    (" b".to_owned(), -0.5),
+                    (" c".to_owned(), -1.0),
+                    (" b".to_owned(), -9.0),
+                ],
                 offset: 1,
             },
         ];

@@ -71,8 +71,14 @@ pub(super) const ANSWER_FIELDS: &[&str] = &[
 
 /// What no field of a request could be honoured by: better an error than an answer to another question.
 fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
-    if fields.object("logit_bias")?.is_some_and(|bias| !bias.is_empty()) {
-        return Err(fields.refused("logit_bias", "this gateway cannot weigh tokens; leave it out"));
+    if fields
+        .object("logit_bias")?
+        .is_some_and(|bias| !bias.is_empty())
+    {
+        return Err(fields.refused(
+            "logit_bias",
+            "this gateway cannot weigh tokens; leave it out",
+        ));
     }
     if fields.whole("min_tokens", 0..=usize::MAX)?.unwrap_or(0) > 0 {
         return Err(fields.refused(

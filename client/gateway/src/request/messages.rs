@@ -34,10 +34,7 @@ fn one(path: &str, message: &Value) -> Result<ChatMessage, ApiError> {
         Some("developer") => "system",
         Some(role @ ("system" | "user" | "assistant" | "tool")) => role,
         _ => {
-            return Err(fields.wrong(
-                "role",
-                "system, developer, user, assistant or tool",
-            ));
+            return Err(fields.wrong("role", "system, developer, user, assistant or tool"));
         }
     };
     for field in ["tool_calls", "function_call", "audio"] {
@@ -57,7 +54,9 @@ fn one(path: &str, message: &Value) -> Result<ChatMessage, ApiError> {
     };
     for field in ["tool_call_id", "reasoning_content", "refusal"] {
         if let Some(text) = fields.text(field)? {
-            message.more.insert(field.to_owned(), TemplateValue::from(text));
+            message
+                .more
+                .insert(field.to_owned(), TemplateValue::from(text));
         }
     }
     Ok(message)

@@ -46,10 +46,16 @@ impl TextRequest {
         let echo = fields.flag("echo")?.unwrap_or(false);
         let mut answer = AnswerOptions::read(&fields, usize::from(!echo))?;
         answer.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
-        if fields.whole("best_of", 1..=usize::MAX)?.is_some_and(|best| best > answer.choices) {
+        if fields
+            .whole("best_of", 1..=usize::MAX)?
+            .is_some_and(|best| best > answer.choices)
+        {
             return Err(fields.refused("best_of", "this gateway returns every answer it makes"));
         }
-        if fields.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
+        if fields
+            .text("suffix")?
+            .is_some_and(|suffix| !suffix.is_empty())
+        {
             return Err(fields.refused("suffix", "this gateway cannot fill in the middle"));
         }
         let prompts = prompts(&fields)?;
@@ -69,7 +75,12 @@ impl TextRequest {
 
 /// A string, a list of strings, ids, or a list of lists of ids.
 fn prompts(fields: &Fields<'_>) -> Result<Vec<PromptInput>, ApiError> {
-    let wrong = || fields.wrong("prompt", "a string, a list of strings, token ids, or a list of lists of token ids");
+    let wrong = || {
+        fields.wrong(
+            "prompt",
+            "a string, a list of strings, token ids, or a list of lists of token ids",
+        )
+    };
     match fields.get("prompt") {
         Some(Value::String(text)) => Ok(vec![PromptInput::Text(text.clone())]),
         Some(Value::Array(items)) if items.first().is_some_and(Value::is_number) => {
