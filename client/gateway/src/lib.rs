@@ -1,11 +1,33 @@
 //! OpenAI's HTTP API over a Petals swarm, and a page for people.
 //!
-//! - [`ApiError`]: the one error object of every answer, also inside a stream
+//! - [`Gateway`]: what all requests share; [`ServedModel`]: a model in it; [`router`]: which path does what
+//! - `request`: what is asked → `endpoints` → `answer`: sessions and their tokens → `reply`: what is told
+//! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
+//! - [`PatientListener`]: connections that end when nobody reads
+//! - [`ApiError`]: the one error object of every answer, also inside a stream; `refusal`: what a failed session becomes
 //! - [`page`]: the page's files
 
 #![forbid(unsafe_code)]
 
-mod api_error;
+pub mod metrics;
 pub mod page;
 
+mod answer;
+mod api_error;
+mod chat_style;
+mod endpoints;
+mod gateway;
+mod patient_listener;
+mod refusal;
+mod reply;
+mod request;
+mod routes;
+mod running;
+mod served_model;
+mod track;
+
 pub use api_error::{ApiError, ErrorCode};
+pub use gateway::{Gateway, GatewayConfig};
+pub use patient_listener::{PatientListener, PatientStream};
+pub use routes::router;
+pub use served_model::{ServedModel, ServedModelOptions};

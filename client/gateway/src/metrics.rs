@@ -1,0 +1,88 @@
+//! Every metric of the gateway: names, helps, labels and buckets in [`CATALOGUE`], and one typed function per event.
+//! Nothing else in this crate names a metric.
+//!
+//! Rules: base units in the name, `_total` on counters, closed label sets but for the model's name, no prompt and no
+//! caller in a label. A program that exports metrics installs a recorder, sets its buckets by [`histogram_buckets`] and
+//! calls [`describe_all`]; without a recorder all of this does nothing.
+
+mod catalogue;
+mod generation;
+
+use std::time::Duration;
+
+use metrics::{SharedString, counter, gauge, histogram};
+
+pub use catalogue::{CATALOGUE, Kind, Metric, describe_all, histogram_buckets};
+pub(crate) use generation::{GenerationRecord, Outcome};
+
+use crate::api_error::ErrorCode;
+
+/// An HTTP request, counted as open while this lives.
+#[derive(Debug)]
+pub(crate) struct OpenRequest(());
+
+impl OpenRequest {
+    pub(crate) fn begin() -> Self {
+        gauge!("block_gateway_http_requests_in_flight").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        gauge!("block_gateway_http_requests_in_flight").decrement(1.0);
+    }
+}
+
+/// Counts a request whose answer has been sent, or given up. `route` and `method` are of closed sets.
+pub(crate) fn record_http(
+    (route, method): (SharedString, &'static str),
+    code: u16,
+    took: Duration,
+) {
+    counter!(
+        "block_gateway_http_requests_total",
+        "route" => route.clone(), "method" => method, "code" => code.to_string()
+    )
+    .increment(1);
+    histogram!(
+        "block_gateway_http_request_duration_seconds", "route" => route, "method" => method
+    )
+    .record(took.as_secs_f64());
+}
+
+/// Counts a request that was refused before any session was opened for it. Errors that are no refusals count nothing.
+pub fn record_rejected(code: ErrorCode) {
+    let reason = match code {
+        ErrorCode::InvalidApiKey | ErrorCode::NotAllowed => "auth",
+        ErrorCode::RateLimitExceeded => "rate_limit",
+        ErrorCode::QueueFull => "queue_full",
+        ErrorCode::ContextLengthExceeded => "too_long",
+        ErrorCode::BodyTooLarge => "body_too_large",
+        ErrorCode::InvalidValue | ErrorCode::ModelNotFound => "bad_request",
+        ErrorCode::NoRoute => "no_route",
+        ErrorCode::UnknownUrl
+        | ErrorCode::NotFound
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::SwarmOverloaded
+        | ErrorCode::RouteLost
+        | ErrorCode::Timeout
+        | ErrorCode::Cancelled
+        | ErrorCode::InternalError => return,
+    };
+    counter!("block_gateway_rejected_total", "reason" => reason).increment(1);
+}
+
+/// Counts the prompt of a request, which may be several.
+pub(crate) fn record_prompt(model: &str, tokens: usize) {
+    let model = model.to_owned();
+    counter!("block_gateway_prompt_tokens_total", "model" => model.clone())
+        .increment(tokens as u64);
+    histogram!("block_gateway_request_prompt_tokens", "model" => model).record(tokens as f64);
+}
+
+/// Observes how long a request waited for its turn.
+pub fn record_queue_wait(model: &str, waited: Duration) {
+    histogram!("block_gateway_queue_wait_seconds", "model" => model.to_owned())
+        .record(waited.as_secs_f64());
+}

@@ -1,0 +1,126 @@
+//! The table of metrics: one line each.
+
+use metrics::{
+    Label as Pair, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+};
+
+use super::generation::{Outcome, STATES};
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations counted in these buckets (upper bounds; infinity is implied).
+    Histogram(&'static [f64]),
+}
+
+/// One line of the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Name on the wire, unit included.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Help text.
+    pub help: &'static str,
+    /// Labels and their values; no values: an open set, such as the models'.
+    pub labels: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// Bounds for HTTP requests, seconds.
+const HTTP: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+/// Bounds for first tokens and waits, seconds.
+const FIRST: &[f64] = &[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 600.0,
+];
+/// Bounds for times between tokens over a wide-area network, seconds.
+const STEP: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Bounds for whole generations, seconds.
+const LONG: &[f64] = &[
+    0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
+/// Bounds for numbers of tokens.
+const TOKENS: &[f64] = &[
+    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0,
+];
+
+const MODEL: (&str, &[&str]) = ("model", &[]);
+const ROUTE: (&str, &[&str]) = ("route", &[]);
+const METHOD: (&str, &[&str]) = ("method", &[]);
+const REASONS: &[&str] = &[
+    "auth",
+    "rate_limit",
+    "queue_full",
+    "too_long",
+    "body_too_large",
+    "bad_request",
+    "no_route",
+];
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [(&'static str, &'static [&'static str])],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        help,
+        labels,
+    }
+}
+
+/// Every metric that this crate records.
+#[rustfmt::skip]
+pub const CATALOGUE: &[Metric] = &[
+    metric("block_gateway_http_requests_total", Kind::Counter, &[ROUTE, METHOD, ("code", &[])], "HTTP requests finished."),
+    metric("block_gateway_http_request_duration_seconds", Kind::Histogram(HTTP), &[ROUTE, METHOD], "Time to the last byte."),
+    metric("block_gateway_http_requests_in_flight", Kind::Gauge, &[], "HTTP requests open now."),
+    metric("block_gateway_time_to_first_token_seconds", Kind::Histogram(FIRST), &[MODEL], "Arrival to first streamed token."),
+    metric("block_gateway_inter_token_latency_seconds", Kind::Histogram(STEP), &[MODEL], "Gap between output tokens."),
+    metric("block_gateway_generation_duration_seconds", Kind::Histogram(LONG), &[MODEL], "Arrival to end of generation."),
+    metric("block_gateway_queue_wait_seconds", Kind::Histogram(FIRST), &[MODEL], "Wait before a generation got a slot."),
+    metric("block_gateway_prompt_tokens_total", Kind::Counter, &[MODEL], "Prompt tokens processed."),
+    metric("block_gateway_generated_tokens_total", Kind::Counter, &[MODEL], "Tokens generated."),
+    metric("block_gateway_request_prompt_tokens", Kind::Histogram(TOKENS), &[MODEL], "Prompt length per request."),
+    metric("block_gateway_request_generated_tokens", Kind::Histogram(TOKENS), &[MODEL], "Output length per request."),
+    metric("block_gateway_generations_total", Kind::Counter, &[MODEL, ("finish_reason", Outcome::TEXTS)], "Generations ended."),
+    metric("block_gateway_generations", Kind::Gauge, &[MODEL, ("state", STATES)], "Generations now."),
+    metric("block_gateway_rejected_total", Kind::Counter, &[("reason", REASONS)], "Requests refused before generation."),
+];
+
+/// Describes every metric to the installed recorder and creates the series of closed label sets at zero.
+pub fn describe_all() {
+    for metric in CATALOGUE {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
+        }
+        match (metric.kind, metric.labels) {
+            (Kind::Gauge, []) => gauge!(metric.name).increment(0.0),
+            (Kind::Counter, [(key, values)]) => {
+                for value in *values {
+                    counter!(metric.name, vec![Pair::from_static_parts(key, value)]).increment(0);
+                }
+            }
+            (Kind::Counter | Kind::Gauge | Kind::Histogram(_), _) => {}
+        }
+    }
+}
+
+/// Bucket bounds by metric name, for the exporter: without them a histogram would be exported as a summary.
+pub fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    CATALOGUE.iter().filter_map(|metric| match metric.kind {
+        Kind::Histogram(bounds) => Some((metric.name, bounds)),
+        Kind::Counter | Kind::Gauge => None,
+    })
+}

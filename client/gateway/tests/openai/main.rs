@@ -1,0 +1,12 @@
+//! The gateway as its callers see it: over raw sockets, with real servers of the repository's model behind it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod cancel;
+mod chat;
+mod errors;
+mod events;
+mod slow_reader;
+mod text;
+mod tokens;
+mod wire;
+mod world;
