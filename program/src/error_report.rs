@@ -116,6 +116,11 @@ impl Failure {
         one_line(&parts.join(": "))
     }
 
+    /// What to type next, if it is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// How the process ends.
     pub const fn exit(&self) -> Exit {
         self.exit

@@ -12,6 +12,15 @@ pub fn raise() {
     }
 }
 
+/// The most that this user may have, and whether it is enough for a busy peer.
+///
+/// # Errors
+/// The system does not tell.
+pub fn allowed() -> std::io::Result<(u64, bool)> {
+    let (_, hard) = rlimit::Resource::NOFILE.get()?;
+    Ok((hard, hard >= ENOUGH))
+}
+
 /// Each peer connection is an open file; systems often start processes with 1,024.
 const WANTED: u64 = 65_536;
 /// Enough for the connections of a default node.

@@ -9,6 +9,7 @@ use crate::error_report::{Exit, Failure};
 /// Where configuration and state live.
 #[derive(Debug, Clone)]
 pub struct Folders {
+    system: PathBuf,
     config: PathBuf,
     state: PathBuf,
 }
@@ -27,22 +28,37 @@ impl Folders {
         })?;
         let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
         Ok(Self {
+            system: Path::new("/etc").join(name),
             config: xdg.config_dir().join(name),
             state: state.join(name),
         })
     }
 
-    /// Both folders under `root`; nothing outside it is touched.
+    /// All folders under `root`; nothing outside it is touched.
     pub fn under(root: &Path) -> Self {
         Self {
+            system: root.join("etc"),
             config: root.join("config"),
             state: root.join("state"),
         }
     }
 
-    /// The configuration file that is read when no flag names one.
-    pub fn default_config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
+    /// The configuration files that are read unasked, if they exist: the system's, then the user's. TOML goes before
+    /// YAML.
+    pub fn config_files(&self) -> [PathBuf; 2] {
+        [&self.system, &self.config].map(|folder| {
+            let spellings = ["config.toml", "config.yaml", "config.yml"];
+            let mut files = spellings.map(|name| folder.join(name)).into_iter();
+            files
+                .find(|file| file.is_file())
+                .unwrap_or_else(|| folder.join("config.toml"))
+        })
+    }
+
+    /// The user's configuration file, whether or not it exists.
+    pub fn user_config_file(&self) -> PathBuf {
+        let [_, user] = self.config_files();
+        user
     }
 
     /// The identity that is used when no flag names one.

@@ -2,10 +2,11 @@
 //!
 //! - [`error_report`]: how a program fails: a sentence, causes, a hint, an exit code
 //! - [`logging`], [`folders`], [`secret`], [`amounts`]: what an operator reads and sets
-//! - [`long_flag`], [`multiaddrs`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
+//! - [`settings`]: defaults, files, environment and flags in one order; [`shell_files`]: completions and manual pages
+//! - [`long_flag`], [`multiaddrs`], [`peers_file`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
 //! - [`member`]: a node that takes part in a swarm
 //! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
-//! - [`blocking`], [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`]: the process and its system
+//! - [`blocking`], [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`], [`service_manager`]: the process and its system
 
 pub mod amounts;
 pub mod blocking;
@@ -22,7 +23,11 @@ pub mod model_failure;
 pub mod model_name;
 pub mod multiaddrs;
 pub mod network_threads;
+pub mod peers_file;
 pub mod secret;
+pub mod service_manager;
+pub mod settings;
+pub mod shell_files;
 pub mod shutdown;
 pub mod swarm_metrics;
 
@@ -32,7 +37,7 @@ pub use exporter::{Exporter, MetricsTable};
 pub use folders::Folders;
 pub use http_port::HttpPort;
 pub use identity_lock::IdentityLock;
-pub use logging::{LogFormat, LogOptions, StartLook};
+pub use logging::{Color, LogFormat, LogOptions, StartLook};
 pub use member::{Member, MemberOptions};
 pub use model_name::ModelName;
 pub use secret::Secret;

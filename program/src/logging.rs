@@ -21,6 +21,29 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether log lines have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set; in a pipe if `CLICOLOR_FORCE` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// `variable` tells whether a variable is set to something else than `0` or nothing.
+    fn is_on(self, is_terminal: bool, variable: &dyn Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            // The two conventions: no-color.org and bixense.com/clicolors.
+            Self::Auto => !variable("NO_COLOR") && (is_terminal || variable("CLICOLOR_FORCE")),
+        }
+    }
+}
+
 /// How log lines are written; needed before everything else.
 #[derive(Debug, Clone, Copy)]
 pub struct LogOptions {
@@ -34,6 +57,8 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// No start lines.
     pub quiet: bool,
+    /// Colours.
+    pub color: Color,
 }
 
 impl LogOptions {
@@ -57,7 +82,15 @@ impl LogOptions {
             library_level,
             format,
             quiet,
+            color: Color::Auto,
         }
+    }
+
+    /// The same, with or without colours.
+    #[must_use]
+    pub const fn with_color(mut self, color: Color) -> Self {
+        self.color = color;
+        self
     }
 }
 
@@ -82,7 +115,7 @@ pub fn install(options: LogOptions) -> Result<StartLook, Failure> {
     let lines = is_terminal && !is_json && !options.quiet;
     let writer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(is_terminal);
+        .with_ansi(options.color.is_on(is_terminal, &is_set));
     let writer = if is_json {
         writer.json().flatten_event(true).boxed()
     } else {
@@ -98,6 +131,10 @@ pub fn install(options: LogOptions) -> Result<StartLook, Failure> {
     } else {
         StartLook::Events
     })
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| !matches!(value.as_str(), "" | "0"))
 }
 
 fn filter(options: LogOptions, rust_log: Option<String>) -> EnvFilter {
@@ -135,5 +172,15 @@ mod tests {
         assert!(text.contains("block_server=info"), "{text}");
         assert!(text.contains("warn"), "{text}");
         assert_eq!(filter(options, Some("error".into())).to_string(), "error");
+    }
+    #[test]
+    fn colours_follow_the_flag_then_the_variables_then_the_terminal() {
+        let none = |_: &str| false;
+        let only = |wanted: &'static str| move |name: &str| name == wanted;
+        assert!(Color::Always.is_on(false, &only("NO_COLOR")));
+        assert!(!Color::Never.is_on(true, &none));
+        assert!(Color::Auto.is_on(true, &none) && !Color::Auto.is_on(false, &none));
+        assert!(!Color::Auto.is_on(true, &only("NO_COLOR")));
+        assert!(Color::Auto.is_on(false, &only("CLICOLOR_FORCE")));
     }
 }

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use block_network::{Keypair, Multiaddr, identity};
-use block_program::{Exit, Failure, Folders, LogOptions, MemberOptions, Secret, multiaddrs};
+use block_program::{
+    Exit, Failure, Folders, LogOptions, MemberOptions, Secret, multiaddrs, peers_file,
+};
 use block_protocol::Compression;
 
 pub use model_choice::ModelChoice;
@@ -151,6 +153,7 @@ pub fn log_options(cli: &Cli) -> LogOptions {
         operate.quiet,
         operate.log_format,
     )
+    .with_color(operate.color)
 }
 
 impl Config {
@@ -258,7 +261,9 @@ fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
-    let given = multiaddrs::initial_peers(&cli.serving.swarm.initial_peers)?;
+    let flags = &cli.serving.swarm;
+    let given = peers_file::with_file(&flags.initial_peers, flags.initial_peers_file.as_deref())?;
+    let given = multiaddrs::initial_peers(&given)?;
     match (
         cli.serving.swarm.public_swarm,
         cli.serving.swarm.new_swarm,

@@ -13,8 +13,9 @@ pub mod config;
 mod addresses;
 mod admin;
 mod announce;
+mod bench;
 mod block_choice;
-mod config_file;
+mod check;
 mod devices;
 mod http_get;
 mod memory;
@@ -45,9 +46,11 @@ pub mod session_table;
 mod handler;
 
 pub use addresses::Announce;
+pub use bench::bench;
 pub use block_program::{
     Exit, Failure, Folders, LogOptions, Secret, error_report, logging, shutdown,
 };
+pub use check::{CheckReport, check};
 pub use config::{Config, log_options};
 pub use devices::{DevicesReport, LevelReport, devices};
 pub use plan::command::plan;

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use block_program::{file_limit, network_threads};
+use block_program::service_manager::{self, ServiceEvent};
+use block_program::settings::config_command;
+use block_program::{file_limit, network_threads, shell_files};
 use block_server::cli::{self, ParseError, Parsed, Task};
 use block_server::{Config, Exit, Failure, Folders, log_options, logging, shutdown};
 
@@ -31,8 +32,8 @@ fn start() -> anyhow::Result<ExitCode> {
         Ok(parsed) => parsed,
         Err(ParseError::Failure(failure)) => return Err(failure.into()),
         Err(ParseError::Clap(error)) => {
-            // Help goes to stdout with code 0, a wrong flag to stderr with code 2.
-            error.print().context("cannot write the help text")?;
+            // Help goes to stdout with code 0, a wrong flag to stderr with code 2. A closed pipe is no error.
+            let _ = error.print();
             return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
         }
     };
@@ -50,23 +51,77 @@ fn start() -> anyhow::Result<ExitCode> {
         }
         Some(Task::Plan(flags)) => {
             let as_json = flags.json;
-            plan(parsed, &folders, as_json)
+            answer(parsed, &folders, |config| {
+                block_server::plan(config, as_json)
+            })
+        }
+        Some(Task::Bench(flags)) => {
+            let as_json = flags.json;
+            answer(parsed, &folders, |config| {
+                block_server::bench(config, as_json)
+            })
+        }
+        Some(Task::Check(flags)) => {
+            let as_json = flags.json;
+            check(parsed, &folders, as_json)
+        }
+        Some(Task::Config(flags)) => {
+            let named = parsed.cli.config.clone();
+            let (program, command) = (&cli::PROGRAM, cli::command());
+            let text = config_command::run(program, command, &flags.task, &folders, named)?;
+            print_line(&text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Task::Completions(flags)) => {
+            print_line(shell_files::completions(cli::command(), flags).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Task::Man(flags)) => {
+            print_line(shell_files::manual(cli::command(), flags)?.trim_end());
+            Ok(ExitCode::SUCCESS)
         }
         None => serve(parsed, &folders),
     }
 }
 
-fn plan(mut parsed: Parsed, folders: &Folders, as_json: bool) -> anyhow::Result<ExitCode> {
-    let operate = &mut parsed.cli.serving.operate;
-    // The answer is on stdout; what led to it is told to who asks.
-    operate.quiet |= operate.verbose == 0;
-    logging::install(log_options(&parsed.cli))?;
+/// Answers a question about a start, without serving.
+fn answer<F: Future<Output = Result<String, Failure>>>(
+    mut parsed: Parsed,
+    folders: &Folders,
+    question: impl FnOnce(Config) -> F,
+) -> anyhow::Result<ExitCode> {
+    install_quiet_log(&mut parsed)?;
     let config = configuration(parsed, folders)?;
     let runtime = network_threads::runtime()?;
-    let answer = runtime.block_on(block_server::plan(config, as_json));
+    let answer = runtime.block_on(question(config));
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
     print_line(&answer?);
     Ok(ExitCode::SUCCESS)
+}
+
+fn check(mut parsed: Parsed, folders: &Folders, as_json: bool) -> anyhow::Result<ExitCode> {
+    install_quiet_log(&mut parsed)?;
+    tell_ignored(&parsed);
+    let runtime = network_threads::runtime()?;
+    let report = runtime.block_on(block_server::check(&parsed.files, parsed.cli, folders));
+    runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
+    print_line(&if as_json {
+        report.json()?
+    } else {
+        report.lines()
+    });
+    Ok(if report.would_start() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Exit::Unavailable.code())
+    })
+}
+
+/// The answer is on stdout; what led to it is told to who asks.
+fn install_quiet_log(parsed: &mut Parsed) -> Result<(), Failure> {
+    let operate = &mut parsed.cli.serving.operate;
+    operate.quiet |= operate.verbose == 0;
+    logging::install(log_options(&parsed.cli)).map(drop)
 }
 
 fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
@@ -77,10 +132,12 @@ fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
         block_server::run(config, look, shutdown, |address| {
-            print_line(&format!("READY {address}"))
+            print_line(&format!("READY {address}"));
+            service_manager::tell(ServiceEvent::Ready);
         })
         .await
     });
+    service_manager::tell(ServiceEvent::Stopping);
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
     result?;
     Ok(ExitCode::SUCCESS)
@@ -88,16 +145,20 @@ fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
 
 /// Checks the flags, and tells what became of them.
 fn configuration(parsed: Parsed, folders: &Folders) -> Result<Config, Failure> {
-    if !parsed.ignored.is_empty() {
-        tracing::warn!(
-            flags = parsed.ignored.join(", "),
-            "flags of Petals that mean nothing here are ignored"
-        );
-    }
-    if let Some(file) = &parsed.config_file {
+    tell_ignored(&parsed);
+    for file in &parsed.files {
         tracing::info!(file = %file.display(), "configuration file read");
     }
     Config::from_cli(parsed.cli, folders, &|name| std::env::var(name).ok())
+}
+
+fn tell_ignored(parsed: &Parsed) {
+    if !parsed.ignored.is_empty() {
+        tracing::warn!(
+            flags = parsed.ignored.join(", "),
+            "settings of Petals that mean nothing here are ignored"
+        );
+    }
 }
 
 /// The only writer to stdout. Whoever closed it does not want the line.

@@ -129,7 +129,21 @@ impl NextSteps<'_> {
         )
     }
 
-    fn paragraphs(&self) -> [(&'static str, String); 2] {
+    /// Our own client; its command takes the prefix where the model's name does not tell it.
+    fn client(&self) -> String {
+        let prefix = if self.prefix_is_given {
+            format!(" --dht-prefix {}", shell_word(self.prefix))
+        } else {
+            String::new()
+        };
+        let model = shell_word(self.model);
+        format!(
+            "swarm run {model} \"Once upon a time\"{prefix} --initial-peers {}",
+            self.address
+        )
+    }
+
+    fn paragraphs(&self) -> [(&'static str, String); 3] {
         let title = match (self.is_loopback, self.is_local) {
             (true, _) => "Add another server on this machine with:",
             (false, true) => "Add another machine, with the same model folder there, with:",
@@ -137,6 +151,7 @@ impl NextSteps<'_> {
         };
         [
             (title, self.next_server()),
+            ("Use it with:", self.client()),
             ("Use it from Python with:", self.python_client()),
         ]
     }
@@ -182,6 +197,10 @@ mod tests {
             ..steps(&blocks)
         };
         let command = next.next_server();
+        assert_eq!(
+            next.client(),
+            "swarm run 'my model' \"Once upon a time\" --dht-prefix name-hf --initial-peers /ip4/1.2.3.4/tcp/5/p2p/x"
+        );
         for part in [
             "--model 'my model'",
             "--dht-prefix name-hf",

@@ -64,7 +64,9 @@ fn a_wrong_configuration_file_ends_with_78() {
         .fails_with(78, &["server.toml:2: key port has a wrong value"]);
     home.output(["-c", "absent.toml"])
         .fails_with(78, &["cannot read the configuration file absent.toml"]);
-    home.output(["-c", "config.yml"]).fails_with(78, &["TOML"]);
+    fs::write(home.path().join("config.yml"), "port: 1\nmax_sesions: 3\n").unwrap();
+    home.output(["-c", "config.yml"])
+        .fails_with(78, &["config.yml:2: unknown key max_sesions"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Runs our programs with a home of their own, so that no test touches the real one.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use crate::programs::program;
 pub struct Home {
     folder: TempDir,
     program: &'static str,
+    real: RealHome,
 }
 
 impl Home {
@@ -25,6 +27,7 @@ impl Home {
         Self {
             folder: tempfile::tempdir().unwrap(),
             program,
+            real: RealHome::look(),
         }
     }
 
@@ -90,6 +93,56 @@ impl Home {
         }
         args.extend(extra);
         Server::start(self.command_of("block-server", args))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // A test that fails already says why.
+        if !std::thread::panicking() {
+            let now = RealHome::look();
+            assert_eq!(
+                now, self.real,
+                "a test touched the home of the person who runs it"
+            );
+        }
+    }
+}
+
+/// What our programs keep in the home of the person who runs the tests: each file with the time of its last change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RealHome(Vec<(PathBuf, i64, i64)>);
+
+impl RealHome {
+    fn look() -> Self {
+        let mut found = Vec::new();
+        let home = std::env::home_dir().unwrap_or_default();
+        let place = |variable: &str, default: &str| {
+            std::env::var_os(variable).map_or_else(|| home.join(default), PathBuf::from)
+        };
+        let places = [
+            place("XDG_CONFIG_HOME", ".config"),
+            place("XDG_STATE_HOME", ".local/state"),
+        ];
+        for folder in places {
+            for program in ["block-server", "swarm"] {
+                push_files(&mut found, folder.join(program));
+            }
+        }
+        Self(found)
+    }
+}
+
+fn push_files(found: &mut Vec<(PathBuf, i64, i64)>, path: PathBuf) {
+    let Ok(metadata) = path.symlink_metadata() else {
+        return;
+    };
+    let inner = std::fs::read_dir(&path).into_iter().flatten().flatten();
+    let mut inner: Vec<PathBuf> = inner.map(|entry| entry.path()).collect();
+    inner.sort();
+    found.push((path, metadata.mtime(), metadata.mtime_nsec()));
+    for path in inner {
+        push_files(found, path);
     }
 }
 

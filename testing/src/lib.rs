@@ -1,7 +1,8 @@
 //! Child processes of test runs, for the tests of every crate; nothing else depends on this one.
 //!
 //! - [`programs`]: where cargo has put our programs
-//! - [`home`]: a program with a home folder of its own, for tests of its command line
+//! - [`home`]: a program with a home folder of its own, for tests of its command line; [`golden`]: texts that it prints,
+//!   kept as files
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
 //! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
 //! - [`span_server`]: a server of either kind
@@ -18,6 +19,7 @@
 pub mod block_server;
 pub mod child;
 pub mod folders;
+pub mod golden;
 pub mod home;
 pub mod janitor;
 pub mod mock_hub;
@@ -32,6 +34,7 @@ use std::time::Duration;
 pub use block_server::{BlockServer, Contact, Span};
 pub use child::Child;
 pub use folders::{fable, repository, temporary};
+pub use golden::Golden;
 pub use home::{Home, admin_get};
 pub use janitor::Farewell;
 pub use mock_hub::MockHub;

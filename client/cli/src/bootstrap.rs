@@ -67,7 +67,9 @@ async fn serve(member: &Member, stop: &CancellationToken) -> Result<(), Ending> 
 
 /// Peers of the swarm to join; none starts a new one.
 fn initial_peers(flags: &BootstrapFlags) -> Result<Vec<Multiaddr>, Failure> {
-    if flags.swarm.initial_peers.is_empty() && !flags.swarm.public_swarm {
+    let swarm = &flags.swarm;
+    let joins = !swarm.initial_peers.is_empty() || swarm.initial_peers_file.is_some();
+    if !joins && !swarm.public_swarm {
         return Ok(Vec::new());
     }
     crate::membership::initial_peers(&flags.swarm)

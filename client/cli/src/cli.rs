@@ -1,13 +1,18 @@
 //! The command line: subcommands and what they have in common.
 //!
-//! A value comes from the flag, else from `SWARM_<NAME>`, else from the default that `--help` shows.
+//! A value comes from the flag, else from `SWARM_<NAME>`, else from a configuration file, else from the default that
+//! `--help` shows: see [`block_program::settings`].
 
 mod flags;
 mod run_flags;
 
 use std::ffi::OsString;
 
-use block_program::long_flag::fold_underscores;
+use block_program::Folders;
+use block_program::settings::config_command::ConfigFlags;
+use block_program::settings::foreign::Foreign;
+use block_program::settings::{self, ParseError, Parsed, Program};
+use block_program::shell_files::{CompletionsFlags, ManFlags};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use flags::{LogFlags, ModelFlags, SwarmFlags};
@@ -28,6 +33,18 @@ pub(crate) struct Cli {
     /// Log lines.
     #[command(flatten)]
     pub(crate) log: LogFlags,
+    /// Configuration file, TOML or YAML, keys named as the flags; it wins over those in the configuration folders of the
+    /// user and the system [default: none]
+    #[arg(
+        short,
+        long,
+        env = "SWARM_CONFIG",
+        value_name = "FILE",
+        global = true,
+        hide_short_help = true,
+        help_heading = "Log"
+    )]
+    pub(crate) config: Option<std::path::PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub(crate) task: Task,
@@ -49,6 +66,12 @@ pub(crate) enum Task {
     Bootstrap(BootstrapFlags),
     /// Start three servers on this machine, generate a story, lose one of them on the way
     Demo(DemoFlags),
+    /// Show, explain and write the settings that files hold
+    Config(ConfigFlags),
+    /// Print the script that completes flags in a shell
+    Completions(CompletionsFlags),
+    /// Print a manual page, for man -l
+    Man(ManFlags),
 }
 
 /// Flags of `swarm map`.
@@ -130,7 +153,7 @@ pub(crate) struct BootstrapFlags {
     /// Serve /metrics and /health on this address; port 0 takes a free one [default: off]
     #[arg(long, env = "SWARM_METRICS_LISTEN", value_name = "ADDR")]
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
-    /// /metrics asks for the token in this file; an address other than loopback needs one
+    /// /metrics asks for the token in this file; an address other than loopback needs one [default: none]
     #[arg(long, env = "SWARM_METRICS_TOKEN_FILE", value_name = "FILE")]
     pub(crate) metrics_token_file: Option<std::path::PathBuf>,
 }
@@ -153,17 +176,36 @@ pub(crate) struct DemoFlags {
     #[arg(long, env = "SWARM_DEMO_MAX_TOKENS", value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(40..=400))]
     pub(crate) max_tokens: u32,
     /// Leave all servers alone: no process is killed on the way
-    #[arg(long)]
+    #[arg(long, env = "SWARM_DEMO_NO_KILL", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) no_kill: bool,
 }
 
-/// Reads arguments (program name first) and environment; `_` in long flags is read as `-`.
+/// Reads arguments (program name first), environment and configuration files.
 ///
 /// # Errors
-/// clap's own text, which includes `--help` and `--version`.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(fold_underscores(args))
+/// clap's own text, which includes `--help` and `--version`; a refused flag, or a configuration file that is wrong.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    folders: &Folders,
+) -> Result<Parsed<Cli>, ParseError> {
+    settings::parse(&PROGRAM, args, folders)
 }
+
+/// What the settings of the two programs differ in. The flags that are dropped are those of `hivemind-dht`, which
+/// `swarm bootstrap` stands in for.
+pub(crate) const PROGRAM: Program = Program {
+    name: "swarm",
+    foreign: &[
+        Foreign::ignored("refresh-period", 1, "the DHT is always kept fresh"),
+        Foreign::ignored("use-relay", 1, "relays are not used in this version"),
+        Foreign::ignored("use-auto-relay", 0, "relays are not used in this version"),
+        Foreign::ignored("no-relay", 0, "relays are not used in this version"),
+        Foreign::refused(
+            "use-ipfs",
+            "name peers with --initial-peers; the IPFS network is not asked",
+        ),
+    ],
+};
 
 const EXAMPLES: &str = "Examples:
   swarm demo                                                   three servers, one story, one of them killed on the way
@@ -180,8 +222,10 @@ mod tests {
 
     use super::*;
 
-    fn parsed(line: &str) -> Result<Cli, clap::Error> {
-        parse(line.split_whitespace().map(OsString::from))
+    fn parsed(line: &str) -> Result<Cli, ParseError> {
+        let root = tempfile::tempdir().unwrap();
+        let args = line.split_whitespace().map(OsString::from);
+        parse(args, &Folders::under(root.path())).map(|parsed| parsed.cli)
     }
 
     #[test]
@@ -194,6 +238,64 @@ mod tests {
                 assert!(flag.get_help().is_some(), "{} {flag}", task.get_name());
             }
         }
+    }
+
+    #[test]
+    fn each_setting_has_variable_default_and_help() {
+        let mut command = Cli::command();
+        command.build();
+        let mut seen = std::collections::BTreeMap::new();
+        for task in command.get_subcommands() {
+            let name = task.get_name();
+            // They speak of settings, and have none.
+            if matches!(name, "config" | "completions" | "man") {
+                continue;
+            }
+            for flag in task.get_arguments() {
+                let (Some(long), false) =
+                    (flag.get_long(), ONE_RUN.contains(&flag.get_id().as_str()))
+                else {
+                    continue;
+                };
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.len() > 10, "{name} --{long} has no help");
+                let variable = flag.get_env().and_then(|name| name.to_str());
+                let general = format!("SWARM_{long}").to_uppercase().replace('-', "_");
+                let own = format!("SWARM_{name}_{long}")
+                    .to_uppercase()
+                    .replace('-', "_");
+                let variable =
+                    variable.unwrap_or_else(|| panic!("{name} --{long} has no variable"));
+                assert!(
+                    [&general, &own].contains(&&variable.to_owned()),
+                    "{name} --{long}: {variable}"
+                );
+                let meant = seen
+                    .entry(variable.to_owned())
+                    .or_insert_with(|| long.to_owned());
+                assert_eq!(meant, long, "{variable} means two flags");
+                let is_switch = matches!(flag.get_action(), clap::ArgAction::SetTrue);
+                let has_default =
+                    !flag.get_default_values().is_empty() || help.contains("[default: ");
+                assert!(is_switch || has_default, "{name} --{long} says no default");
+            }
+        }
+        assert!(seen.len() > 30);
+    }
+
+    /// Flags for one run, which neither a file nor a variable can set.
+    const ONE_RUN: &[&str] = &["help", "version", "json", "stream", "prompt_ids"];
+
+    #[test]
+    fn command_lines_of_petals_dht_nodes_parse() {
+        for line in [
+            "swarm bootstrap --host_maddrs /ip4/0.0.0.0/tcp/31337 --identity_path bootstrap1.id",
+            "swarm bootstrap --initial_peers /ip4/10.1.2.3/tcp/31234/p2p/XX --refresh_period 30",
+            "swarm bootstrap --announce_maddrs /ip4/1.2.3.4/tcp/31337 --use_auto_relay --no_relay",
+        ] {
+            assert!(parsed(line).is_ok(), "{line}");
+        }
+        assert!(parsed("swarm bootstrap --use_ipfs").is_err());
     }
 
     #[test]

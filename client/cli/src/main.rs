@@ -23,7 +23,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use block_program::{Exit, Failure, LogOptions, file_limit, logging, network_threads, shutdown};
+use block_program::settings::{ParseError, config_command};
+use block_program::{
+    Exit, Failure, Folders, LogOptions, file_limit, logging, network_threads, shell_files, shutdown,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
@@ -56,31 +59,61 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<ExitCode> {
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => {
+    let folders = Folders::of_user("swarm")?;
+    let parsed = match cli::parse(std::env::args_os(), &folders) {
+        Ok(parsed) => parsed,
+        Err(ParseError::Failure(failure)) => return Err(failure.into()),
+        Err(ParseError::Clap(error)) => {
             // Help goes to stdout with code 0, a wrong flag to stderr with code 2. A closed pipe is no error.
             let _ = error.print();
             return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
         }
     };
+    if !parsed.ignored.is_empty() {
+        output::remark(&format!("ignored: {}", parsed.ignored.join(", ")));
+    }
+    let cli = parsed.cli;
+    if let Some(text) = told_at_once(&cli, &folders)? {
+        return ended(output::line(text.trim_end()));
+    }
     let level = match cli.task {
         // It kills a server itself; warnings of that would stand between the words of the story.
         Task::Demo(_) if cli.log.log_level == Level::WARN => Level::ERROR,
         _ => cli.log.log_level,
     };
-    logging::install(LogOptions::new(
-        OUR_CRATES,
-        level,
-        cli.log.verbose,
-        false,
-        cli.log.log_format,
-    ))?;
+    let (verbose, format) = (cli.log.verbose, cli.log.log_format);
+    let options = LogOptions::new(OUR_CRATES, level, verbose, false, format);
+    logging::install(options.with_color(cli.log.color))?;
     file_limit::raise();
     let runtime = network_threads::runtime().context("the runtime cannot start")?;
-    let ended = network_threads::run(&runtime, perform(cli));
+    let result = network_threads::run(&runtime, perform(cli));
     runtime.shutdown_timeout(RUNTIME_CLOSE_DEADLINE);
-    match ended {
+    ended(result)
+}
+
+/// The answer of a command that only speaks of this program.
+fn told_at_once(cli: &Cli, folders: &Folders) -> Result<Option<String>, Failure> {
+    let command = <Cli as clap::CommandFactory>::command;
+    Ok(match &cli.task {
+        Task::Config(flags) => {
+            let named = cli.config.clone();
+            let task = &flags.task;
+            Some(config_command::run(
+                &cli::PROGRAM,
+                command(),
+                task,
+                folders,
+                named,
+            )?)
+        }
+        Task::Completions(flags) => Some(shell_files::completions(command(), flags)),
+        Task::Man(flags) => Some(shell_files::manual(command(), flags)?),
+        _ => None,
+    })
+}
+
+fn ended(result: Result<(), Ending>) -> anyhow::Result<ExitCode> {
+    match result {
         Ok(()) | Err(Ending::OutputClosed) => Ok(ExitCode::SUCCESS),
         Err(Ending::Interrupted) => Ok(ExitCode::from(Exit::Interrupted.code())),
         Err(Ending::Failed(failure)) => Err(failure.into()),
@@ -101,6 +134,8 @@ async fn perform(cli: Cli) -> Result<(), Ending> {
         Task::Map(flags) => until(stop, map::run(flags)).await,
         Task::Models(flags) => until(stop, models::run(flags)).await,
         Task::Ping(flags) => until(stop, ping::run(flags)).await,
+        // Told before the runtime started.
+        Task::Config(_) | Task::Completions(_) | Task::Man(_) => Ok(()),
     }
 }
 

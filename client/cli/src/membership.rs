@@ -3,7 +3,7 @@
 use block_client::{Swarm, SwarmConfig, SwarmError};
 use block_network::Multiaddr;
 use block_program::member::{network_failure, nobody_answers};
-use block_program::{Exit, Failure, multiaddrs};
+use block_program::{Exit, Failure, multiaddrs, peers_file};
 
 use crate::cli::SwarmFlags;
 use crate::progress::Waiting;
@@ -13,7 +13,8 @@ use crate::progress::Waiting;
 /// # Errors
 /// None are given, or a text is no address (exit 2).
 pub(crate) fn initial_peers(flags: &SwarmFlags) -> Result<Vec<Multiaddr>, Failure> {
-    let given = multiaddrs::initial_peers(&flags.initial_peers)?;
+    let given = peers_file::with_file(&flags.initial_peers, flags.initial_peers_file.as_deref())?;
+    let given = multiaddrs::initial_peers(&given)?;
     match (flags.public_swarm, given.is_empty()) {
         (true, true) => Ok(multiaddrs::public_swarm()),
         (false, false) => Ok(given),

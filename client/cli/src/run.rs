@@ -47,7 +47,7 @@ pub(crate) async fn run(flags: RunFlags, stop: CancellationToken) -> Result<(), 
     // What it shows in the metrics goes with its last handle.
     let view = swarm.view(&ready.dht_prefix, ready.local.config.num_blocks);
     let ended = answer(&flags, question, ready, &stop).await;
-    if let (Some(linger), Ok(())) = (flags.output.metrics_linger, &ended) {
+    if let (Some(linger), Some(_), Ok(())) = (flags.output.metrics_linger, &port, &ended) {
         tokio::select! {
             () = tokio::time::sleep(linger) => {}
             () = stop.cancelled() => {}

@@ -7,7 +7,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_program::LogFormat;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
@@ -115,6 +114,15 @@ pub struct SwarmFlags {
     /// [default: none, starts a private swarm]
     #[arg(long, env = "BLOCK_SERVER_INITIAL_PEERS", value_name = "ADDR", num_args = 0.., value_delimiter = ',')]
     pub initial_peers: Vec<String>,
+
+    /// File with more addresses to join through, one on a line, # begins a comment [default: none]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_INITIAL_PEERS_FILE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub initial_peers_file: Option<PathBuf>,
 
     /// Longest wait for one of the initial peers to answer, in seconds
     #[arg(long, env = "BLOCK_SERVER_JOIN_TIMEOUT", value_name = "S", default_value = "60", value_parser = parse_seconds, hide_short_help = true)]
@@ -308,66 +316,8 @@ pub struct FileFlags {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// How the process is run and watched.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Operate")]
-pub struct OperateFlags {
-    /// Address of /metrics, /health and /status; port 0 takes a free one, off disables it.
-    /// Other than loopback needs --admin-token-file
-    #[arg(long, env = "BLOCK_SERVER_ADMIN_LISTEN", value_name = "ADDR", default_value = DEFAULT_ADMIN_LISTEN)]
-    pub admin_listen: String,
-
-    /// File with the token that /metrics and /status then ask for (Authorization: Bearer) [default: none]
-    #[arg(
-        long,
-        env = "BLOCK_SERVER_ADMIN_TOKEN_FILE",
-        value_name = "FILE",
-        hide_short_help = true
-    )]
-    pub admin_token_file: Option<PathBuf>,
-
-    /// Log level: error, warn, info, debug or trace; RUST_LOG wins
-    #[arg(
-        long,
-        env = "BLOCK_SERVER_LOG_LEVEL",
-        value_name = "L",
-        default_value = "info",
-        hide_short_help = true
-    )]
-    pub log_level: tracing::Level,
-
-    /// More log lines; twice for all [default: 0]
-    #[arg(short, long, env = "BLOCK_SERVER_VERBOSE", action = clap::ArgAction::Count, hide_short_help = true)]
-    pub verbose: u8,
-
-    /// Only warnings and errors
-    #[arg(short, long, env = "BLOCK_SERVER_QUIET", value_parser = BoolishValueParser::new(), conflicts_with = "verbose", hide_short_help = true)]
-    pub quiet: bool,
-
-    /// Log format: auto (readable on a terminal, plain in a pipe) or json
-    #[arg(
-        long,
-        env = "BLOCK_SERVER_LOG_FORMAT",
-        value_name = "F",
-        default_value = "auto",
-        hide_short_help = true
-    )]
-    pub log_format: LogFormat,
-
-    /// Configuration file in TOML, keys named as the flags
-    /// [default: config.toml in the configuration folder, if it exists]
-    #[arg(short, long, env = "BLOCK_SERVER_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-
-    /// Resolve everything, print the plan and exit
-    #[arg(long, env = "BLOCK_SERVER_DRY_RUN", value_parser = BoolishValueParser::new(), hide_short_help = true)]
-    pub dry_run: bool,
-}
-
 /// Petals' documented example port; a fixed default makes the next start reachable under the same address.
 pub const DEFAULT_PORT: u16 = 31330;
-/// The port after the peers' one, on loopback only.
-pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:31331";
 /// Upper bound of --threads: more than any machine has cores.
 const MAX_THREADS: u64 = 4096;
 /// What Petals falls back to when its speed test fails, in Mbit/s.

@@ -1,6 +1,7 @@
 //! The table of flags, Petals' command lines, and the layers.
 
 use std::fs;
+use std::path::Path;
 
 use clap::CommandFactory;
 
@@ -54,9 +55,9 @@ fn each_flag_has_variable_help_and_default() {
 #[test]
 fn each_flag_is_a_file_key() {
     // `--config` is where the file is named; every other flag can stand in it.
-    let command = Cli::command();
     let root = tempfile::tempdir().unwrap();
-    for arg in command.get_arguments() {
+    let path = root.path().join("one.toml");
+    for arg in Cli::command().get_arguments() {
         let Some(long) = arg
             .get_long()
             .filter(|long| !matches!(*long, "help" | "version" | "config"))
@@ -64,16 +65,17 @@ fn each_flag_is_a_file_key() {
             continue;
         };
         let value = match arg.get_action() {
-            clap::ArgAction::SetTrue => "true",
-            clap::ArgAction::Count => "1",
-            clap::ArgAction::Append => "[\"x\"]",
-            _ => "\"x\"",
+            clap::ArgAction::SetTrue => "1",
+            _ => "[[1]]",
         };
-        let path = root.path().join("one.toml");
+        // The key is known, and its value is looked at.
         fs::write(&path, format!("{long} = {value}\n")).unwrap();
-        let entries =
-            config_file::read(&path, &command).unwrap_or_else(|failure| panic!("{failure}"));
-        assert_eq!(entries[0].id, arg.get_id().as_str());
+        let error = parsed_in(root.path(), &format!("-c {}", path.display())).unwrap_err();
+        let ParseError::Failure(failure) = error else {
+            panic!("{long}: {error:?}")
+        };
+        let needs = format!("one.toml:1: key {long} needs ");
+        assert!(failure.to_string().contains(&needs), "{failure}");
     }
 }
 
@@ -95,6 +97,33 @@ fn command_lines_of_petals_parse() {
     ] {
         parsed(line);
     }
+}
+
+#[test]
+fn a_configuration_of_petals_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("config.yml");
+    let text = "converted_model_name_or_path: bigscience/bloom\nblock_indices: 0:20\nport: 31330\nnum_handlers: 8\n\
+                initial_peers: [a, b]\ntorch_dtype: float16\npublic_name: alice\nskip_reachability_check: true\n";
+    fs::write(&file, text).unwrap();
+    let parsed = parsed_in(root.path(), &format!("-c {}", file.display())).unwrap();
+    let serving = &parsed.cli.serving;
+    assert_eq!(serving.model.model.as_deref(), Some("bigscience/bloom"));
+    assert_eq!(serving.model.blocks, Blocks::Range(0..20));
+    assert_eq!(serving.model.dtype, "float16");
+    assert_eq!(serving.swarm.initial_peers, ["a", "b"]);
+    assert!(serving.network.skip_reachability_check);
+    assert_eq!(parsed.ignored.len(), 1);
+    fs::write(&file, "max_disk_space: 50GB\n").unwrap();
+    let error = parsed_in(root.path(), &format!("-c {}", file.display())).unwrap_err();
+    let ParseError::Failure(failure) = error else {
+        panic!("{error:?}")
+    };
+    let text = failure.to_string();
+    assert!(
+        text.contains("config.yml:1: key max_disk_space is not supported\n  hint: "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -150,10 +179,6 @@ fn the_file_is_below_the_flags() {
         Some("given")
     );
     assert_eq!(
-        over.serving.model.model, None,
-        "a positional model replaces the file's"
-    );
-    assert_eq!(
         (over.serving.network.port, over.serving.limits.max_sessions),
         (8, 3)
     );
@@ -167,12 +192,12 @@ fn the_file_is_below_the_flags() {
 #[test]
 fn the_users_own_file_is_read_if_it_exists() {
     let root = tempfile::tempdir().unwrap();
-    assert_eq!(parsed_in(root.path(), "m").unwrap().config_file, None);
+    assert!(parsed_in(root.path(), "m").unwrap().files.is_empty());
     fs::create_dir(root.path().join("config")).unwrap();
     fs::write(root.path().join("config").join("config.toml"), "port = 9\n").unwrap();
     let found = parsed_in(root.path(), "m").unwrap();
     assert_eq!(found.cli.serving.network.port, 9);
-    assert!(found.config_file.is_some());
+    assert_eq!(found.files.len(), 1);
 }
 
 #[test]
@@ -223,10 +248,7 @@ fn plan_takes_the_flags_of_serving() {
     let line = format!("plan given --config={}", file.display());
     let cli = parsed_in(root.path(), &line).unwrap().cli;
     assert_eq!(cli.serving.model.positional_model.as_deref(), Some("given"));
-    assert_eq!(
-        (cli.serving.model.model, cli.serving.model.blocks),
-        (None, Blocks::Range(0..3))
-    );
+    assert_eq!(cli.serving.model.blocks, Blocks::Range(0..3));
 }
 
 #[test]
@@ -238,7 +260,10 @@ fn plan_has_every_flag_of_serving() {
         ids.filter(|id| !matches!(id.as_str(), "json" | "help" | "version"))
             .collect()
     };
-    assert_eq!(ids(plan), ids(&command));
+    let of_program = ids(&command);
+    // `--config` stands at the top and is global.
+    let serving = of_program.iter().filter(|id| *id != "config").cloned();
+    assert_eq!(ids(plan), serving.collect::<Vec<_>>());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_program::LogFormat;
+use block_program::{Color, LogFormat};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
@@ -11,7 +11,7 @@ use clap::builder::BoolishValueParser;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Swarm")]
 pub(crate) struct SwarmFlags {
-    /// Join through this multiaddr, which ends in /p2p/PEER; give the flag again, or commas, for more
+    /// Join through this multiaddr, which ends in /p2p/PEER; give the flag again, or commas, for more [default: none]
     #[arg(
         long,
         env = "SWARM_INITIAL_PEERS",
@@ -19,6 +19,15 @@ pub(crate) struct SwarmFlags {
         value_delimiter = ','
     )]
     pub(crate) initial_peers: Vec<String>,
+
+    /// File with more addresses to join through, one on a line, # begins a comment [default: none]
+    #[arg(
+        long,
+        env = "SWARM_INITIAL_PEERS_FILE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub(crate) initial_peers_file: Option<PathBuf>,
 
     /// Join the public Petals swarm
     #[arg(long, env = "SWARM_PUBLIC_SWARM", value_parser = BoolishValueParser::new())]
@@ -120,6 +129,17 @@ pub(crate) struct LogFlags {
         global = true
     )]
     pub(crate) log_format: LogFormat,
+
+    /// Colours of log lines: auto (on a terminal), always or never; NO_COLOR and CLICOLOR_FORCE count for auto
+    #[arg(
+        long,
+        env = "SWARM_COLOR",
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_short_help = true,
+        global = true
+    )]
+    pub(crate) color: Color,
 }
 
 /// Seconds as a flag gives them.

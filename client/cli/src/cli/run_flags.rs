@@ -105,7 +105,7 @@ pub(crate) struct AnswerFlags {
     pub(crate) seed: Option<u64>,
 
     /// End the answer before this text; give the flag again for more [default: none]
-    #[arg(long, value_name = "TEXT", hide_short_help = true)]
+    #[arg(long, env = "SWARM_STOP", value_name = "TEXT", hide_short_help = true)]
     pub(crate) stop: Vec<String>,
 
     /// Go on after the token that ends an answer
@@ -177,7 +177,7 @@ pub(crate) struct OutputFlags {
     )]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
-    /// /metrics asks for the token in this file; an address other than loopback needs one
+    /// /metrics asks for the token in this file; an address other than loopback needs one [default: none]
     #[arg(
         long,
         env = "SWARM_METRICS_TOKEN_FILE",
@@ -186,8 +186,8 @@ pub(crate) struct OutputFlags {
     )]
     pub(crate) metrics_token_file: Option<PathBuf>,
 
-    /// Stay this long after the answer, in seconds, so that the last metrics are read [default: do not stay]
-    #[arg(long, env = "SWARM_METRICS_LINGER", value_name = "S", value_parser = parse_seconds, requires = "metrics_listen", hide_short_help = true)]
+    /// Stay this long after the answer, in seconds, so that the last metrics of --metrics-listen are read [default: do not stay]
+    #[arg(long, env = "SWARM_METRICS_LINGER", value_name = "S", value_parser = parse_seconds, hide_short_help = true)]
     pub(crate) metrics_linger: Option<Duration>,
 }
 

@@ -8,6 +8,7 @@
 mod bootstrap;
 mod demo;
 mod errors;
+mod golden;
 mod help;
 mod looks;
 mod process;

@@ -1,0 +1,93 @@
+//! A file of addresses to join through: one on a line, `#` begins a comment.
+
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use crate::error_report::{Exit, Failure};
+
+/// The addresses that were `given` on the command line, and those of `file`.
+///
+/// # Errors
+/// The file is missing (exit 66), unreadable (77), too long or without any address (2).
+pub fn with_file(given: &[String], file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let mut addresses = given.to_vec();
+    let Some(file) = file else {
+        return Ok(addresses);
+    };
+    let text = read(file)?;
+    let lines = text.lines().map(|line| {
+        let (address, _comment) = line.split_once('#').unwrap_or((line, ""));
+        address.trim()
+    });
+    let before = addresses.len();
+    addresses.extend(lines.filter(|line| !line.is_empty()).map(ToOwned::to_owned));
+    if addresses.len() == before || text.len() as u64 == MAX_FILE_BYTES {
+        let what = format!("--initial-peers-file {} has no use", file.display());
+        return Err(Failure::usage(what)
+            .cause(format!(
+                "it has no address, or {MAX_FILE_BYTES} bytes or more"
+            ))
+            .hint("one address on a line, as READY of a server shows it"));
+    }
+    Ok(addresses)
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let read = || -> std::io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::open(file)?
+            .take(MAX_FILE_BYTES)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|error| {
+        let exit = match error.kind() {
+            ErrorKind::NotFound => Exit::NoInput,
+            _ => Exit::NoPermission,
+        };
+        let what = format!(
+            "cannot read the file of --initial-peers-file: {}",
+            file.display()
+        );
+        Failure::new(exit, what).caused_by(&error)
+    })
+}
+
+/// Largest file read: room for hundreds of addresses.
+const MAX_FILE_BYTES: u64 = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_stand_on_lines_and_comments_do_not_count() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("peers");
+        std::fs::write(
+            &file,
+            "# ours\n/ip4/1.2.3.4/tcp/1/p2p/a # the first\n\n  /dns/b/tcp/2/p2p/b\n",
+        )
+        .unwrap();
+        let addresses = with_file(&["given".to_owned()], Some(&file)).unwrap();
+        assert_eq!(
+            addresses,
+            ["given", "/ip4/1.2.3.4/tcp/1/p2p/a", "/dns/b/tcp/2/p2p/b"]
+        );
+        assert!(with_file(&[], None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_that_name_nobody_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("peers");
+        assert_eq!(
+            with_file(&[], Some(&file)).unwrap_err().exit(),
+            Exit::NoInput
+        );
+        for text in ["# nobody\n".to_owned(), "a\n".repeat(1 << 16)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(with_file(&[], Some(&file)).unwrap_err().exit(), Exit::Usage);
+        }
+    }
+}
