@@ -4,6 +4,7 @@
 //! `--help` shows: see [`block_program::settings`].
 
 mod flags;
+mod gateway_flags;
 mod run_flags;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use block_program::shell_files::{CompletionsFlags, ManFlags};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use flags::{LogFlags, ModelFlags, SwarmFlags};
+pub(crate) use gateway_flags::{GatewayFlags, ServedFlags};
 pub(crate) use run_flags::RunFlags;
 
 /// Generates text over a swarm of Petals servers.
@@ -55,6 +57,8 @@ pub(crate) struct Cli {
 pub(crate) enum Task {
     /// Answer one prompt, token by token
     Run(Box<RunFlags>),
+    /// Serve OpenAI's HTTP API over the swarm
+    Gateway(Box<GatewayFlags>),
     /// Show who serves which blocks of a model
     Map(MapFlags),
     /// List the models of the swarm
@@ -210,6 +214,7 @@ pub(crate) const PROGRAM: Program = Program {
 const EXAMPLES: &str = "Examples:
   swarm demo                                                   three servers, one story, one of them killed on the way
   swarm run MODEL \"Once upon a time\" --initial-peers ADDR      stream an answer
+  swarm gateway --model MODEL --initial-peers ADDR             an OpenAI endpoint on 127.0.0.1:8000
   swarm map MODEL --initial-peers ADDR                         who serves which blocks
   swarm bootstrap --listen /ip4/0.0.0.0/tcp/31330              a first node for a private swarm
 

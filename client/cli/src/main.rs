@@ -1,6 +1,6 @@
 //! `swarm`: generates text over a swarm of Petals servers, and shows what the swarm holds.
 //!
-//! - `cli`: the command line; `run`, `map`, `models`, `ping`, `bootstrap`, `demo`: its subcommands
+//! - `cli`: the command line; `run`, `gateway`, `map`, `models`, `ping`, `bootstrap`, `demo`: its subcommands
 //! - `membership`, `model_files`: from flags to a swarm and to a model
 //! - `session_failure`, `ending`: how a command fails; `output`, `progress`: what is printed
 
@@ -8,6 +8,7 @@ mod bootstrap;
 mod cli;
 mod demo;
 mod ending;
+mod gateway;
 mod map;
 mod membership;
 mod metrics_port;
@@ -37,6 +38,7 @@ use crate::ending::Ending;
 const OUR_CRATES: &[&str] = &[
     "swarm",
     "block_client",
+    "block_gateway",
     "block_program",
     "block_network",
     "block_model",
@@ -129,6 +131,7 @@ async fn perform(cli: Cli) -> Result<(), Ending> {
     match cli.task {
         // These tell the swarm, or their servers, before they end.
         Task::Run(flags) => run::run(*flags, stop).await,
+        Task::Gateway(flags) => gateway::run(*flags, stop).await,
         Task::Bootstrap(flags) => bootstrap::run(flags, stop).await,
         Task::Demo(flags) => demo::run(flags, stop).await,
         Task::Map(flags) => until(stop, map::run(flags)).await,

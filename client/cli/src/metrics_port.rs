@@ -9,7 +9,7 @@ use block_program::{Exporter, Failure, HttpPort, MetricsTable, Secret};
 use crate::output::remark;
 
 /// The client's own metrics.
-const CLIENT: MetricsTable = MetricsTable {
+pub(crate) const CLIENT: MetricsTable = MetricsTable {
     describe: metrics::describe_all,
     buckets: || metrics::histogram_buckets().collect(),
 };

@@ -111,7 +111,9 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn config(&self) -> &GatewayConfig {
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &GatewayConfig {
         &self.0.config
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::{METADATA, compiled_alone};
 
 /// The only arrows between our crates in what is compiled into a user's binary.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
@@ -39,9 +39,19 @@ const ARROWS: [(&str, &[&str]); 9] = [
         ],
     ),
     (
+        "block-gateway",
+        &[
+            "block-client",
+            "block-model",
+            "block-network",
+            "block-protocol",
+        ],
+    ),
+    (
         "swarm",
         &[
             "block-client",
+            "block-gateway",
             "block-model",
             "block-network",
             "block-program",

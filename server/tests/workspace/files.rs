@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::{files, text};
 
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "protocol",
     "network",
     "model",
@@ -13,6 +13,7 @@ const CRATES: [&str; 8] = [
     "server",
     "client",
     "client/cli",
+    "client/gateway",
     "testing",
 ];
 

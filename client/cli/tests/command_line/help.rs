@@ -9,6 +9,7 @@ fn help_goes_to_stdout_and_names_what_there_is() {
     assert_eq!((whole.code, whole.stderr.as_str()), (Some(0), ""));
     for part in [
         "run",
+        "gateway",
         "map",
         "models",
         "ping",

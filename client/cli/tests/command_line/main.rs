@@ -8,6 +8,7 @@
 mod bootstrap;
 mod demo;
 mod errors;
+mod gateway;
 mod golden;
 mod help;
 mod looks;

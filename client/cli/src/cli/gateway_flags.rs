@@ -1,0 +1,146 @@
+//! Flags of `swarm gateway`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+use super::flags::{ModelFlags, SwarmFlags};
+
+/// Flags of `swarm gateway`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GatewayFlags {
+    /// Which models.
+    #[command(flatten)]
+    pub(crate) models: ServedFlags,
+    /// Which swarm.
+    #[command(flatten)]
+    pub(crate) swarm: SwarmFlags,
+
+    /// Where to listen for HTTP; port 0 takes a free one
+    #[arg(
+        long,
+        env = "SWARM_GATEWAY_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8000"
+    )]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Which models, how they are served, and where their files come from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Models")]
+pub(crate) struct ServedFlags {
+    /// A hub name (ORG/NAME) or a local folder; give the flag again, or commas, for more [default: none]
+    #[arg(
+        long = "model",
+        env = "SWARM_MODEL",
+        value_name = "MODEL",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub(crate) models: Vec<String>,
+
+    /// What requests call the models, in their order [default: the hub name, or the folder's]
+    #[arg(
+        long = "served-model-name",
+        env = "SWARM_SERVED_MODEL_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub(crate) names: Vec<String>,
+
+    /// Most tokens of an answer; a request for more is refused [default: what the model takes]
+    #[arg(long, env = "SWARM_MAX_TOKENS_CAP", value_name = "N", value_parser = parse_tokens)]
+    pub(crate) max_tokens_cap: Option<usize>,
+
+    /// Most tokens of a prompt and its answer [default: what the model was made for]
+    #[arg(long, env = "SWARM_MAX_MODEL_LEN", value_name = "N", value_parser = parse_tokens)]
+    pub(crate) max_model_len: Option<usize>,
+
+    /// Jinja file that makes a prompt of a conversation, for all models [default: each model's own; a model without one
+    /// goes on with the conversation as plain text]
+    #[arg(long, env = "SWARM_CHAT_TEMPLATE", value_name = "FILE")]
+    pub(crate) chat_template: Option<PathBuf>,
+
+    /// Let callers name the servers of their route, in the field route
+    #[arg(long, env = "SWARM_ALLOW_ROUTE", value_parser = BoolishValueParser::new(), hide_short_help = true)]
+    pub(crate) allow_route: bool,
+
+    /// Prefix of the model's DHT keys, for one model [default: from the model's name by Petals' rule, as servers derive
+    /// it]
+    #[arg(
+        long,
+        env = "SWARM_DHT_PREFIX",
+        value_name = "P",
+        hide_short_help = true
+    )]
+    pub(crate) dht_prefix: Option<String>,
+
+    /// Branch, tag or commit on the hub
+    #[arg(
+        long,
+        env = "SWARM_REVISION",
+        value_name = "REV",
+        default_value = "main",
+        hide_short_help = true
+    )]
+    pub(crate) revision: String,
+
+    /// Make no call to the hub; HF_HUB_OFFLINE does the same
+    #[arg(long, env = "SWARM_OFFLINE", value_parser = BoolishValueParser::new(), hide_short_help = true)]
+    pub(crate) offline: bool,
+
+    /// Hub token for gated models; visible to other users of this machine, prefer --token-file
+    /// [default: HF_TOKEN, then the hub's own token file]
+    #[arg(
+        long,
+        env = "SWARM_TOKEN",
+        value_name = "T",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) token: Option<String>,
+
+    /// File with the hub token [default: none]
+    #[arg(
+        long,
+        env = "SWARM_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token",
+        hide_short_help = true
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Hub cache, shared with Python tools [default: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub]
+    #[arg(
+        long,
+        env = "SWARM_CACHE_DIR",
+        value_name = "DIR",
+        hide_short_help = true
+    )]
+    pub(crate) cache_dir: Option<PathBuf>,
+}
+
+impl ServedFlags {
+    /// One of the models, as the commands of one model name it.
+    pub(crate) fn of(&self, model: &str) -> ModelFlags {
+        ModelFlags {
+            model: model.to_owned(),
+            dht_prefix: self.dht_prefix.clone(),
+            revision: self.revision.clone(),
+            offline: self.offline,
+            token: self.token.clone(),
+            token_file: self.token_file.clone(),
+            cache_dir: self.cache_dir.clone(),
+        }
+    }
+}
+
+fn parse_tokens(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("expected a number of tokens from 1".to_owned()),
+    }
+}
