@@ -1,10 +1,13 @@
 //! A model by its files, wherever they are.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::gguf::{GgufModel, GgufTokenizer};
 use super::hub::HubRepository;
 use super::hub_options::HubOptions;
 use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
+use super::packed::Packing;
 use super::small_file::read_text;
 use crate::config::ModelConfig;
 use crate::error::{HubError, LoadError};
@@ -17,11 +20,13 @@ use crate::error::{HubError, LoadError};
 pub struct ModelSource {
     files: Files,
     config: ModelConfig,
+    packing: Packing,
 }
 
 #[derive(Debug)]
 enum Files {
     Directory(PathBuf),
+    Gguf(Arc<GgufModel>),
     Hub(HubRepository),
 }
 
@@ -32,6 +37,25 @@ impl ModelSource {
     /// [`LoadError::NotFound`] without a `config.json`, [`LoadError::Config`], [`LoadError::Io`].
     pub fn directory(path: impl Into<PathBuf>) -> Result<Self, LoadError> {
         Self::open(Files::Directory(path.into()))
+    }
+
+    /// Opens a model that is one GGUF file.
+    ///
+    /// # Errors
+    /// [`LoadError::NotFound`], [`LoadError::Damaged`], [`LoadError::Config`], [`LoadError::Io`].
+    pub fn gguf(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let model = GgufModel::open(path)?;
+        let config = ModelConfig::parse(&model.config_json()?.to_string());
+        let config = config.map_err(|source| LoadError::Config {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            files: Files::Gguf(Arc::new(model)),
+            config,
+            packing: Packing::None,
+        })
     }
 
     /// Opens a repository of the hub at one commit.
@@ -45,28 +69,62 @@ impl ModelSource {
     fn open(files: Files) -> Result<Self, LoadError> {
         let path = files.file(CONFIG_FILE)?;
         let text = read_text(&path)?;
-        let config =
-            ModelConfig::parse(&text).map_err(|source| LoadError::Config { path, source })?;
-        Ok(Self { files, config })
+        let parsed = ModelConfig::parse(&text).and_then(|config| {
+            let packing = Packing::parse(&text)?;
+            Ok((config, packing))
+        });
+        let (config, packing) = parsed.map_err(|source| LoadError::Config { path, source })?;
+        Ok(Self {
+            files,
+            config,
+            packing,
+        })
     }
 
-    /// What `config.json` says.
+    /// What `config.json` says, or the metadata of a GGUF file.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// `owner/name` on the hub, or the directory as given.
+    /// What a GGUF file says of its tokenizer; `None` for a model of several files.
+    ///
+    /// # Errors
+    /// [`LoadError::Damaged`] if the file has no vocabulary, or not all of it.
+    pub fn gguf_tokenizer(&self) -> Result<Option<GgufTokenizer>, LoadError> {
+        self.gguf_model().map(|model| model.tokenizer()).transpose()
+    }
+
+    /// The chat template of a GGUF file; `None` if it has none, and for a model of several files.
+    pub fn gguf_chat_template(&self) -> Option<&str> {
+        self.gguf_model()?.chat_template()
+    }
+
+    /// The GGUF file, if the model is one.
+    pub(super) fn gguf_model(&self) -> Option<&Arc<GgufModel>> {
+        match &self.files {
+            Files::Gguf(model) => Some(model),
+            Files::Directory(_) | Files::Hub(_) => None,
+        }
+    }
+
+    /// How matrices are packed, by `config.json`.
+    pub(super) fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// `owner/name` on the hub, or the directory or file as given.
     pub fn name(&self) -> String {
         match &self.files {
             Files::Directory(path) => path.display().to_string(),
+            Files::Gguf(model) => model.path().display().to_string(),
             Files::Hub(repository) => repository.name().to_owned(),
         }
     }
 
-    /// The commit that every file comes from; `None` for a directory.
+    /// The commit that every file comes from; `None` for a directory or a file.
     pub fn commit(&self) -> Option<&str> {
         match &self.files {
-            Files::Directory(_) => None,
+            Files::Directory(_) | Files::Gguf(_) => None,
             Files::Hub(repository) => Some(repository.commit()),
         }
     }
@@ -74,7 +132,7 @@ impl ModelSource {
     /// Path of one of the model's files, fetched first if need be; `name` is a plain file name.
     ///
     /// # Errors
-    /// [`LoadError::NotFound`] in a directory, [`LoadError::Hub`] on the hub.
+    /// [`LoadError::NotFound`] in a directory, or beside a GGUF file; [`LoadError::Hub`] on the hub.
     pub fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
         self.files.file(name)
     }
@@ -98,6 +156,7 @@ impl Files {
     fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
         match self {
             Self::Directory(directory) => existing(directory.join(name)),
+            Self::Gguf(model) => existing(model.path().with_file_name(name)),
             Self::Hub(repository) => Ok(repository.file(name)?),
         }
     }

@@ -14,7 +14,7 @@ use crate::families::{self, BlockLayout, spellings};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpanFiles {
     /// Bytes of those of its tensors that are not on this machine yet, by `config.json`: within a thousandth of their
-    /// size in a checkpoint that is what it says. Zero for a local directory, from which nothing is fetched.
+    /// size in a checkpoint that is what it says. Zero for a local directory or file, from which nothing is fetched.
     pub download_bytes: u64,
     /// Type of the weights by the file that holds the first one, if that is on this machine.
     pub stored: Option<SpanDType>,
@@ -28,6 +28,13 @@ impl ModelSource {
     /// [`LoadError::NotFound`] for a directory without weights.
     pub fn span_files(&self, blocks: Range<usize>) -> Result<SpanFiles, LoadError> {
         check_blocks_of_model(&blocks, self.config())?;
+        if let Some(model) = self.gguf_model() {
+            let first = families::block(self.config(), blocks.start);
+            return Ok(SpanFiles {
+                download_bytes: 0,
+                stored: model.dtype(&first.attention.query.weight()).ok(),
+            });
+        }
         // All files of a commit lie beside each other.
         let config_file = self.file(CONFIG_FILE)?;
         let at_hand =

@@ -9,6 +9,7 @@ mod cpu_engine;
 mod engine;
 mod families;
 mod generation;
+mod gguf;
 mod golden;
 mod hub;
 mod loading;
