@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -86,6 +87,14 @@ pub enum LoadError {
         path: PathBuf,
         /// What is wrong in it.
         source: ConfigError,
+    },
+    /// The weights are pickled, and reading such a file runs what it says: the operator must convert it.
+    #[error("{model}: no safetensors weights, only pickled ones: {file}")]
+    PickleOnly {
+        /// `owner/name`, or the directory.
+        model: String,
+        /// The file found instead of weights that can be read.
+        file: String,
     },
     /// The hub could not supply a file.
     #[error(transparent)]
@@ -185,6 +194,56 @@ pub enum HubError {
         /// Where it was looked for.
         cache_dir: PathBuf,
     },
+    /// Too many requests: the operator must wait, or ask with a token, which may make more.
+    #[error(
+        "{repository}: the hub refuses {file} after too many requests{}; a token raises the limit ({detail})",
+        wait(*.retry_after)
+    )]
+    RateLimited {
+        /// `owner/name`.
+        repository: String,
+        /// File in the repository.
+        file: String,
+        /// How long the hub asks to wait.
+        retry_after: Option<Duration>,
+        /// The hub's own words.
+        detail: String,
+    },
+    /// A file of a commit, which can never change, is another than before. Its parts cannot be mixed.
+    #[error(
+        "{repository}: {file} was {was} and is {is} on the hub, though its commit is the same; to use what the hub has now, delete {}",
+        .path.display()
+    )]
+    Changed {
+        /// `owner/name`.
+        repository: String,
+        /// File in the repository.
+        file: String,
+        /// Etag and size by which parts of it were fetched.
+        was: String,
+        /// Etag and size now.
+        is: String,
+        /// Where it is noted what it was.
+        path: PathBuf,
+    },
+    /// What came is not what the hub says it has; it has been deleted: try again later.
+    #[error("{repository}: {file} does not fit its checksum {etag}; what came was deleted")]
+    Damaged {
+        /// `owner/name`.
+        repository: String,
+        /// File in the repository.
+        file: String,
+        /// Its checksum.
+        etag: String,
+    },
+    /// The cache cannot be read or written, for example because the disk is full.
+    #[error("{}: {source}", .path.display())]
+    Disk {
+        /// A file of the cache.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
     /// The hub did not answer, or stopped answering: try again later.
     #[error("{repository}: cannot fetch {file}: {detail}")]
     Unreachable {
@@ -198,4 +257,11 @@ pub enum HubError {
     /// Our own options are wrong, for example an endpoint that is no URL.
     #[error("hub client: {0}")]
     Client(String),
+}
+
+fn wait(retry_after: Option<Duration>) -> String {
+    let seconds = retry_after.map(|wait| wait.as_secs());
+    seconds.map_or_else(String::new, |seconds| {
+        format!(" and asks to wait {seconds} s")
+    })
 }

@@ -5,9 +5,10 @@
 //! - [`long_flag`], [`multiaddrs`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
 //! - [`member`]: a node that takes part in a swarm
 //! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
-//! - [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`]: the process and its system
+//! - [`blocking`], [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`]: the process and its system
 
 pub mod amounts;
+pub mod blocking;
 pub mod error_report;
 pub mod exporter;
 pub mod file_limit;
@@ -25,6 +26,7 @@ pub mod secret;
 pub mod shutdown;
 pub mod swarm_metrics;
 
+pub use blocking::on_blocking_thread;
 pub use error_report::{Exit, Failure};
 pub use exporter::{Exporter, MetricsTable};
 pub use folders::Folders;

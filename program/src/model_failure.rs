@@ -22,7 +22,7 @@ fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
     match error {
         LoadError::NotFound { path } => (
             Exit::NoInput,
-            conversion(path)
+            conversion_beside(path)
                 .or_else(|| hint("a model folder holds config.json and .safetensors files")),
         ),
         LoadError::MissingShard { .. } => (Exit::NoInput, hint("fetch the file")),
@@ -54,6 +54,11 @@ fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
             Exit::BadData,
             hint("fetch config.json again, or choose another model"),
         ),
+        LoadError::PickleOnly { model, file } => {
+            let is_folder = Path::new(model).exists();
+            let more = if is_folder { "" } else { CONVERTED_ON_THE_HUB };
+            (Exit::NoInput, Some(conversion(file, model) + more))
+        }
         LoadError::Hub(error) => hub_verdict(error, model),
         LoadError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             (Exit::NoPermission, hint("let this user read the file"))
@@ -85,6 +90,19 @@ fn hub_verdict(error: &HubError, model: &str) -> (Exit, Option<String>) {
             Exit::NoInput,
             Some("start once without --offline and HF_HUB_OFFLINE to fetch it".to_owned()),
         ),
+        HubError::RateLimited { .. } => (
+            Exit::Unavailable,
+            Some("wait, or give a token with --token-file or HF_TOKEN".to_owned()),
+        ),
+        HubError::Changed { .. } => (
+            Exit::BadData,
+            Some("delete the file that the error ends with, and start again".to_owned()),
+        ),
+        HubError::Damaged { .. } => (
+            Exit::BadData,
+            Some("start again to fetch it anew; another HF_ENDPOINT may have it whole".to_owned()),
+        ),
+        HubError::Disk { source, .. } => disk_verdict(source.kind()),
         HubError::Unreachable { .. } => (
             Exit::Unavailable,
             Some("try again; --offline uses what is in the cache".to_owned()),
@@ -93,8 +111,25 @@ fn hub_verdict(error: &HubError, model: &str) -> (Exit, Option<String>) {
     }
 }
 
+fn disk_verdict(kind: ErrorKind) -> (Exit, Option<String>) {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (
+            Exit::Unavailable,
+            Some(
+                "make room and start again, which goes on where this ended; or choose another --cache-dir, or fewer --blocks"
+                    .to_owned(),
+            ),
+        ),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (
+            Exit::NoPermission,
+            Some("let this user write to the cache, or choose another --cache-dir".to_owned()),
+        ),
+        _ => (Exit::NoInput, None),
+    }
+}
+
 /// How to convert the weights beside the missing file `path`, if there are only pickled ones.
-fn conversion(path: &Path) -> Option<String> {
+fn conversion_beside(path: &Path) -> Option<String> {
     let folder = path.parent()?;
     if path.file_name()? != SAFETENSORS_FILE {
         return None;
@@ -106,13 +141,22 @@ fn conversion(path: &Path) -> Option<String> {
     let pickled = names
         .filter(|name| PICKLED.iter().any(|ending| name.ends_with(ending)))
         .min()?;
-    let from = folder.display();
-    Some(format!(
-        "{pickled} is a pickle, which can run code and is never read; if you trust it, convert it once with          python3 -c \"from transformers import AutoModelForCausalLM as M; \
+    Some(conversion(&pickled, &folder.display().to_string()))
+}
+
+/// How to convert the weights `from`, a folder or a repository, of which `pickled` is one of the files.
+fn conversion(pickled: &str, from: &str) -> String {
+    format!(
+        "{pickled} is a pickle, which can run code and is never read; if you trust it, convert it once with \
+         python3 -c \"from transformers import AutoModelForCausalLM as M; \
          M.from_pretrained('{from}', torch_dtype='auto').save_pretrained('{from}-safetensors')\", \
          copy its tokenizer files, and name the new folder"
-    ))
+    )
 }
+
+/// What to add for a repository of the hub, which converts what is asked for.
+const CONVERTED_ON_THE_HUB: &str =
+    "; or look for a conversion among its pull requests, and take it with --revision refs/pr/N";
 
 /// The file that is missed where there is no index of several.
 const SAFETENSORS_FILE: &str = "model.safetensors";
@@ -143,5 +187,17 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(told("config.json").contains("a model folder holds"));
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_more_is_told_apart() {
+        let told = |kind: ErrorKind| {
+            let (path, source) = ("blob".into(), kind.into());
+            let error = LoadError::Hub(HubError::Disk { path, source });
+            failure(&error, "m").to_string()
+        };
+        assert!(told(ErrorKind::StorageFull).contains("make room and start again"));
+        assert!(told(ErrorKind::PermissionDenied).contains("let this user write"));
+        assert!(!told(ErrorKind::InvalidData).contains("hint"));
     }
 }

@@ -143,7 +143,7 @@ pub struct Admin {
 
 /// Log options of a command line: `-v` raises and `-q` lowers `--log-level`.
 pub fn log_options(cli: &Cli) -> LogOptions {
-    let operate = &cli.operate;
+    let operate = &cli.serving.operate;
     LogOptions::new(
         OUR_CRATES,
         operate.log_level,
@@ -169,48 +169,49 @@ impl Config {
         let model = ModelChoice::from_cli(&cli)?;
         refuse_unbuilt(&cli)?;
         let swarm = swarm_choice(&cli)?;
-        if let Some(prefix) = &cli.model.dht_prefix {
+        if let Some(prefix) = &cli.serving.model.dht_prefix {
             check_prefix(prefix)?;
         }
-        let listen = addresses::listen(&cli.network)?;
-        let announce = addresses::announce(&cli.network)?;
-        let update_period = cli.swarm.update_period;
-        let expiration = expiration(update_period, cli.swarm.expiration)?;
-        if !(cli.speed.network_mbps.is_finite() && cli.speed.network_mbps > 0.0) {
+        let listen = addresses::listen(&cli.serving.network)?;
+        let announce = addresses::announce(&cli.serving.network)?;
+        let update_period = cli.serving.swarm.update_period;
+        let expiration = expiration(update_period, cli.serving.swarm.expiration)?;
+        if !(cli.serving.speed.network_mbps.is_finite() && cli.serving.speed.network_mbps > 0.0) {
             return Err(Failure::usage("--network-mbps accepts a number above 0"));
         }
         let lone = matches!(swarm, SwarmChoice::New);
-        let threads = cli.model.threads.map(usize::try_from);
+        let threads = cli.serving.model.threads.map(usize::try_from);
         Ok(Self {
             model,
             threads: threads.and_then(Result::ok),
-            dht_prefix: cli.model.dht_prefix.clone(),
-            public_name: cli.swarm.public_name.clone(),
+            dht_prefix: cli.serving.model.dht_prefix.clone(),
+            public_name: cli.serving.swarm.public_name.clone(),
             identity: cli
+                .serving
                 .swarm
                 .identity
                 .clone()
                 .unwrap_or_else(|| folders.default_identity_file()),
             update_period,
             expiration,
-            listen_is_default: cli.network.listen_maddr.is_empty(),
+            listen_is_default: cli.serving.network.listen_maddr.is_empty(),
             listen,
             announce,
-            join_timeout: cli.swarm.join_timeout,
-            check_reachability: !cli.network.skip_reachability_check && !lone,
+            join_timeout: cli.serving.swarm.join_timeout,
+            check_reachability: !cli.serving.network.skip_reachability_check && !lone,
             swarm,
-            limits: limits(&cli.limits),
-            throughput: cli.speed.throughput,
-            network_mbps: cli.speed.network_mbps,
+            limits: limits(&cli.serving.limits),
+            throughput: cli.serving.speed.throughput,
+            network_mbps: cli.serving.speed.network_mbps,
             balance: Balance {
-                quality: cli.speed.balance_quality,
-                mean_check_period: cli.speed.mean_balance_check_period,
+                quality: cli.serving.speed.balance_quality,
+                mean_check_period: cli.serving.speed.mean_balance_check_period,
             },
-            compression: cli.speed.compression.0,
+            compression: cli.serving.speed.compression.0,
             hub: hub_access(&cli, variable)?,
             admin: admin(&cli)?,
             throughput_file: folders.state_file("throughput.json"),
-            dry_run: cli.operate.dry_run,
+            dry_run: cli.serving.operate.dry_run,
         })
     }
 
@@ -245,21 +246,22 @@ impl Config {
 }
 
 fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
-    if !matches!(cli.model.device.as_str(), "auto" | "cpu") {
-        return Err(
-            Failure::new(Exit::Unavailable, format!("no device {}", cli.model.device))
-                .cause("this build computes on: cpu")
-                .hint("--device cpu"),
-        );
+    if !matches!(cli.serving.model.device.as_str(), "auto" | "cpu") {
+        return Err(Failure::new(
+            Exit::Unavailable,
+            format!("no device {}", cli.serving.model.device),
+        )
+        .cause("this build computes on: cpu")
+        .hint("--device cpu"));
     }
     Ok(())
 }
 
 fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
-    let given = multiaddrs::initial_peers(&cli.swarm.initial_peers)?;
+    let given = multiaddrs::initial_peers(&cli.serving.swarm.initial_peers)?;
     match (
-        cli.swarm.public_swarm,
-        cli.swarm.new_swarm,
+        cli.serving.swarm.public_swarm,
+        cli.serving.swarm.new_swarm,
         given.is_empty(),
     ) {
         (true, false, true) => Ok(SwarmChoice::Public(multiaddrs::public_swarm())),
@@ -310,8 +312,8 @@ fn limits(flags: &LimitFlags) -> Limits {
 
 fn hub_access(cli: &Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<HubAccess, Failure> {
     let offline =
-        cli.files.offline || variable("HF_HUB_OFFLINE").is_some_and(|value| is_on(&value));
-    let token = match (&cli.files.token, &cli.files.token_file) {
+        cli.serving.files.offline || variable("HF_HUB_OFFLINE").is_some_and(|value| is_on(&value));
+    let token = match (&cli.serving.files.token, &cli.serving.files.token_file) {
         (Some(token), _) => Some(Secret::new(token.clone())),
         (None, Some(file)) => Some(Secret::read("--token-file", file)?),
         (None, None) => None,
@@ -319,7 +321,7 @@ fn hub_access(cli: &Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Hu
     Ok(HubAccess {
         offline,
         token,
-        cache_dir: cli.files.cache_dir.clone(),
+        cache_dir: cli.serving.files.cache_dir.clone(),
     })
 }
 
@@ -331,11 +333,11 @@ fn is_on(value: &str) -> bool {
 }
 
 fn admin(cli: &Cli) -> Result<Admin, Failure> {
-    let token = match &cli.operate.admin_token_file {
+    let token = match &cli.serving.operate.admin_token_file {
         Some(file) => Some(Secret::read("--admin-token-file", file)?),
         None => None,
     };
-    let text = cli.operate.admin_listen.as_str();
+    let text = cli.serving.operate.admin_listen.as_str();
     if text.eq_ignore_ascii_case("off") {
         return Ok(Admin {
             listen: None,

@@ -57,7 +57,7 @@ fn start() -> anyhow::Result<ExitCode> {
 }
 
 fn plan(mut parsed: Parsed, folders: &Folders, as_json: bool) -> anyhow::Result<ExitCode> {
-    let operate = &mut parsed.cli.operate;
+    let operate = &mut parsed.cli.serving.operate;
     // The answer is on stdout; what led to it is told to who asks.
     operate.quiet |= operate.verbose == 0;
     logging::install(log_options(&parsed.cli))?;

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use block_model::ModelSource;
 use block_network::Keypair;
-use block_program::{Exporter, Failure, IdentityLock, Member, StartLook, identity_lock};
+use block_program::{
+    Exporter, Failure, IdentityLock, Member, StartLook, identity_lock, on_blocking_thread,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -27,7 +29,7 @@ use crate::announce::{Announcer, AnnouncerConfig};
 use crate::cli::Throughput;
 use crate::config::Config;
 use crate::metrics::State;
-use crate::model_files::{self, on_blocking_thread};
+use crate::model_files;
 use crate::neighbours::Pinger;
 use crate::plan::{Draft, Plan};
 use crate::startup::{AdminLine, ModelLine, ProgramLine, StartLines};

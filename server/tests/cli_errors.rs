@@ -103,7 +103,7 @@ fn pickled_weights_end_with_66_and_say_how_to_convert() {
         home.output(words.iter().copied()).fails_with(
             66,
             &[
-                "model.safetensors: not found",
+                "no safetensors weights",
                 "hint: pytorch_model.bin is a pickle",
                 "from_pretrained('./pickled', torch_dtype='auto')",
             ],

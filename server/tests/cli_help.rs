@@ -112,7 +112,7 @@ fn the_example_configuration_is_complete_and_valid() {
         Err(ParseError::Clap(error)) => panic!("{error}"),
     };
     let mut cli = parsed.cli;
-    cli.model.model = Some(root.join("models/fable-7m").display().to_string());
+    cli.serving.model.model = Some(root.join("models/fable-7m").display().to_string());
     let config = Config::from_cli(cli, &folders, &|_| None).unwrap();
     assert_eq!(config.limits.max_sessions, 64);
 

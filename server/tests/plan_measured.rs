@@ -10,7 +10,7 @@ use std::path::Path;
 use block_model::{
     BlockSpan, CpuOptions, CpuSpan, HiddenStates, HubOptions, ModelSource, Quant, Row, SpanDType,
 };
-use block_testing::{FolderHub, Home};
+use block_testing::{Home, MockHub};
 use serde_json::{Value, json};
 
 /// A block has 15 MB in 16 bits and keeps 4 KiB for a token: large beside what a process takes by itself.
@@ -28,19 +28,19 @@ const TOLERANCE: f64 = 0.1;
 fn a_plan_is_what_is_then_measured() {
     let folder = tempfile::tempdir().unwrap();
     write_model(folder.path());
-    let hub = FolderHub::start(folder.path());
+    let hub = MockHub::of_folder(folder.path());
     let home = Home::new("block-server");
     let cache = home.path().join("hub").join("hub");
 
     let planned = plan(&home, &hub, &["--blocks", "0:4"]);
-    assert_eq!(hub.weight_bytes(), 0, "a plan fetches no weights");
+    assert_eq!(hub.sent_bytes("model-"), 0, "a plan fetches no weights");
     let mut options = HubOptions::new("own/model");
     options.endpoint = Some(hub.endpoint.clone());
     options.cache_dir = Some(cache);
     options.progress_bar = false;
     let source = ModelSource::hub(options).unwrap();
     source.fetch(0..4).unwrap();
-    is_near(&planned, "download_bytes", hub.weight_bytes());
+    is_near(&planned, "download_bytes", hub.sent_bytes("model-"));
     let fetched = plan(&home, &hub, &["--blocks", "0:4"]);
     assert_eq!(fetched["download_bytes"], 0);
     let more = plan(&home, &hub, &["--blocks", "2:6"]);
@@ -68,7 +68,7 @@ fn a_plan_is_what_is_then_measured() {
 }
 
 /// The plan for the hub's model, as the program says it.
-fn plan(home: &Home, hub: &FolderHub, flags: &[&str]) -> Value {
+fn plan(home: &Home, hub: &MockHub, flags: &[&str]) -> Value {
     let words = ["plan", "--json", "own/model", "--dtype", "bf16"];
     let mut command = home.command(words.iter().chain(flags).copied());
     command

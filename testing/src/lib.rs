@@ -5,7 +5,7 @@
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
 //! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
 //! - [`span_server`]: a server of either kind
-//! - [`refusing_hub`]: a hub that has nothing for anybody; [`folder_hub`]: one that has a folder's files
+//! - [`mock_hub`]: a hub with one repository, over real HTTP; [`refusing_hub`]: a hub that has nothing for anybody
 //! - [`folders`]: the repository, and where files of a test run go
 //!
 //! A helper that fails panics: the test that called it ends with its text.
@@ -17,10 +17,10 @@
 
 pub mod block_server;
 pub mod child;
-pub mod folder_hub;
 pub mod folders;
 pub mod home;
 pub mod janitor;
+pub mod mock_hub;
 pub mod programs;
 pub mod python_peer;
 pub mod refusing_hub;
@@ -31,10 +31,10 @@ use std::time::Duration;
 
 pub use block_server::{BlockServer, Contact, Span};
 pub use child::Child;
-pub use folder_hub::FolderHub;
 pub use folders::{fable, repository, temporary};
 pub use home::{Home, admin_get};
 pub use janitor::Farewell;
+pub use mock_hub::MockHub;
 pub use programs::program;
 pub use python_peer::{PythonPeer, Reply, Role};
 pub use refusing_hub::RefusingHub;

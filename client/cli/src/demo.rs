@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use block_client::{LocalModel, Swarm, SwarmConfig};
 use block_model::ModelSource;
-use block_program::{Exit, Failure, ModelName, model_failure, multiaddrs};
+use block_program::{Exit, Failure, ModelName, model_failure, multiaddrs, on_blocking_thread};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,6 @@ use crate::cli::DemoFlags;
 use crate::ending::Ending;
 use crate::map::{self, ModelState, ModelTopology};
 use crate::membership::swarm_failure;
-use crate::model_files::on_blocking_thread;
 use crate::output;
 use crate::progress::Waiting;
 use crate::session_failure::local_failure;

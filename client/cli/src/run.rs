@@ -14,14 +14,14 @@ use block_client::{
     Session, SessionError, Swarm, Token,
 };
 use block_network::Multiaddr;
-use block_program::Failure;
+use block_program::{Failure, on_blocking_thread};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunFlags;
 use crate::ending::Ending;
 use crate::membership;
 use crate::metrics_port;
-use crate::model_files::{self, FoundModel, on_blocking_thread};
+use crate::model_files::{self, FoundModel};
 use crate::output;
 use crate::progress::Waiting;
 use crate::session_failure::{local_failure, session_failure};

@@ -164,18 +164,30 @@ impl Machine {
         rows: usize,
         work: &mut Workspace,
     ) {
-        let weights = &projection.weights;
-        let (operand, width) = match operand {
-            Operand::Attended => (&work.attended, self.heads * self.head_dim),
-            Operand::Gated => (&work.gated, gated_width(projection)),
+        let operand = match operand {
+            Operand::Attended => (&work.attended[..], self.heads * self.head_dim),
+            Operand::Gated => (&work.gated[..], gated_width(projection)),
         };
+        self.take_rows(projection, operand, rows, &|row| row, &mut work.activations);
+    }
+
+    /// Fills the activations with `rows` rows of a matrix of rows of `width`; `place` says which.
+    pub(super) fn take_rows(
+        &self,
+        projection: &Projection,
+        (matrix, width): (&[f32], usize),
+        rows: usize,
+        place: &(dyn Fn(usize) -> usize + Sync),
+        activations: &mut Activations,
+    ) {
+        let weights = &projection.weights;
         let size = [rows, weights.padded_inputs()];
-        work.activations
-            .fill(&self.pool, weights.format(), size, &|row, values| {
-                let (front, rest) = values.split_at_mut(width.min(values.len()));
-                front.copy_from_slice(&operand[row * width..row * width + front.len()]);
-                rest.fill(0.0);
-            });
+        activations.fill(&self.pool, weights.format(), size, &|row, values| {
+            let (front, rest) = values.split_at_mut(width.min(values.len()));
+            let from = place(row) * width;
+            front.copy_from_slice(&matrix[from..from + front.len()]);
+            rest.fill(0.0);
+        });
     }
 
     fn store_product(&self, projection: &Projection, work: &mut Workspace) {

@@ -49,7 +49,20 @@ impl Machine {
         work: &mut Workspace,
     ) {
         let (hidden, rows) = (self.hidden, work.rows());
-        self.normed(norm, router, work);
+        resize(&mut work.normed, rows * hidden);
+        let (stream, stream_rows) = (&work.stream, &work.active.stream_rows);
+        for_each_row(&self.pool, &mut work.normed, hidden, &|row, normed| {
+            let from = stream_rows[row] * hidden;
+            let row = &stream[from..from + hidden];
+            norm.apply(self.level, row, self.norm_eps, normed);
+        });
+        self.take_rows(
+            router,
+            (&work.normed, hidden),
+            rows,
+            &|row| row,
+            &mut work.activations,
+        );
         let choices = &mut work.choices;
         choices.experts = router.weights.outputs();
         resize(&mut choices.weights, rows * choices.experts);
@@ -68,41 +81,24 @@ impl Machine {
         for scores in choices.weights.chunks_exact_mut(choices.experts) {
             keep_highest(scores, chosen, is_renormalized);
         }
-        resize(&mut work.normed, rows * hidden);
-        let (stream, stream_rows) = (&work.stream, &work.active.stream_rows);
-        for_each_row(&self.pool, &mut work.normed, hidden, &|row, normed| {
-            let from = stream_rows[row] * hidden;
-            let row = &stream[from..from + hidden];
-            norm.apply(self.level, row, self.norm_eps, normed);
-        });
     }
 
     /// Adds the experts' weighted outputs to the stream.
-    pub(super) fn mix(
-        &self,
-        experts: &[GatedWeights],
-        post_norm: Option<&Norm>,
-        work: &mut Workspace,
-    ) {
-        debug_assert!(
-            post_norm.is_none(),
-            "no family has experts and norms after them"
-        );
+    pub(super) fn mix(&self, experts: &[GatedWeights], work: &mut Workspace) {
         let hidden = self.hidden;
         for (number, expert) in experts.iter().enumerate() {
             if !work.choices.select(number, &work.active.stream_rows) {
                 continue;
             }
-            let (rows, normed) = (&work.choices.rows, &work.normed);
-            let weights = &expert.gate_up.weights;
-            let size = [rows.len(), weights.padded_inputs()];
-            work.activations
-                .fill(&self.pool, weights.format(), size, &|row, values| {
-                    let (front, rest) = values.split_at_mut(hidden);
-                    front.copy_from_slice(&normed[rows[row] * hidden..(rows[row] + 1) * hidden]);
-                    rest.fill(0.0);
-                });
-            let rows = rows.len();
+            let chosen = &work.choices.rows;
+            let rows = chosen.len();
+            self.take_rows(
+                &expert.gate_up,
+                (&work.normed, hidden),
+                rows,
+                &|row| chosen[row],
+                &mut work.activations,
+            );
             self.gate(expert, rows, work);
             self.take_operand(&expert.down, Operand::Gated, rows, work);
             let add = Add {

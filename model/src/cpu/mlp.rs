@@ -34,7 +34,10 @@ impl Machine {
         let down = match &block.mlp {
             MlpWeights::Plain { down, .. } => down,
             MlpWeights::Gated(gated) => &gated.down,
-            MlpWeights::Mixture { experts, .. } => return self.mix(experts, post_norm, work),
+            MlpWeights::Mixture { experts, .. } => {
+                debug_assert!(post_norm.is_none(), "no family norms what experts give");
+                return self.mix(experts, work);
+            }
         };
         let rounding = Some(self.residual);
         self.add_product(down, Operand::Gated, post_norm, rounding, work);

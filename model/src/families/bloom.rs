@@ -1,9 +1,9 @@
-//! BLOOM: ALiBi, LayerNorm, biases everywhere, a norm after the embeddings. Names as in transformers'
-//! `BloomForCausalLM`.
+//! BLOOM: Falcon's blocks one part after the other, with ALiBi and biases everywhere, and a norm after the embeddings.
+//! Names as in transformers' `BloomForCausalLM`.
 
 use super::ends::Ends;
-use super::falcon::{joined_attention, plain_mlp};
-use super::layout::{BlockLayout, NormKind, NormLayout};
+use super::falcon;
+use super::layout::NormLayout;
 use crate::config::{Activation, ConfigError, Family, ModelConfig, Positions, RawConfig};
 
 pub(super) fn config(mut raw: RawConfig) -> Result<ModelConfig, ConfigError> {
@@ -25,25 +25,10 @@ pub(super) fn config(mut raw: RawConfig) -> Result<ModelConfig, ConfigError> {
     Ok(config)
 }
 
-pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
-    let name = |part: &str| format!("transformer.h.{number}.{part}");
-    let norm = |part: &str| NormLayout {
-        kind: NormKind::Layer,
-        name: name(part),
-        width: config.hidden,
-    };
-    let mlp_norm = norm("post_attention_layernorm");
-    BlockLayout {
-        attention: joined_attention(config, norm("input_layernorm"), &name),
-        mlp: plain_mlp(config, Some(mlp_norm), &name),
-    }
-}
-
 pub(super) fn ends(config: &ModelConfig) -> Ends {
-    let embeddings = "transformer.word_embeddings";
-    let mut ends = Ends::named(config, embeddings, "transformer.ln_f", NormKind::Layer);
+    let mut ends = falcon::ends(config);
     ends.embedding_norm = Some(NormLayout {
-        name: format!("{embeddings}_layernorm"),
+        name: "transformer.word_embeddings_layernorm".to_owned(),
         ..ends.norm.clone()
     });
     ends

@@ -35,11 +35,7 @@ impl Ends {
         Self {
             embeddings: format!("{embeddings}.weight"),
             embedding_norm: None,
-            norm: NormLayout {
-                kind,
-                name: norm.to_owned(),
-                width: config.hidden,
-            },
+            norm: NormLayout::new(kind, norm.to_owned(), config.hidden),
             head: format!("{head}.weight"),
         }
     }

@@ -35,13 +35,10 @@ pub(super) fn config(mut raw: RawConfig) -> Result<ModelConfig, ConfigError> {
     Ok(config)
 }
 
+/// A block of Falcon or BLOOM.
 pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
     let name = |part: &str| format!("transformer.h.{number}.{part}");
-    let norm = |part: &str| NormLayout {
-        kind: NormKind::Layer,
-        name: name(part),
-        width: config.hidden,
-    };
+    let norm = |part: &str| NormLayout::new(NormKind::Layer, name(part), config.hidden);
     let (attention_norm, mlp_norm) = match config.wiring {
         Wiring::ParallelTwoNorms => (norm("ln_attn"), Some(norm("ln_mlp"))),
         Wiring::ParallelSharedNorm => (norm("input_layernorm"), None),
@@ -57,7 +54,7 @@ pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
 }
 
 /// Attention whose joined tensor repeats, for each key and value head: its query heads, its key, its value.
-pub(super) fn joined_attention(
+fn joined_attention(
     config: &ModelConfig,
     norm: NormLayout,
     name: &dyn Fn(&str) -> String,
@@ -86,7 +83,7 @@ pub(super) fn joined_attention(
 }
 
 /// An MLP without gate.
-pub(super) fn plain_mlp(
+fn plain_mlp(
     config: &ModelConfig,
     norm: Option<NormLayout>,
     name: &dyn Fn(&str) -> String,
@@ -102,6 +99,7 @@ pub(super) fn plain_mlp(
     }
 }
 
+/// Embeddings, final norm and head of Falcon or BLOOM.
 pub(super) fn ends(config: &ModelConfig) -> Ends {
     Ends::named(
         config,

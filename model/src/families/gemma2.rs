@@ -32,11 +32,8 @@ pub(super) fn base(raw: &mut RawConfig, family: Family) -> Result<ModelConfig, C
 }
 
 pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
-    let norm = |part: &str| NormLayout {
-        kind: NormKind::RmsPlusOne,
-        name: format!("model.layers.{number}.{part}"),
-        width: config.hidden,
-    };
+    let name = |part: &str| format!("model.layers.{number}.{part}");
+    let norm = |part: &str| NormLayout::new(NormKind::RmsPlusOne, name(part), config.hidden);
     let mut block = llama::block(config, number);
     block.attention.norm = norm("input_layernorm");
     block.attention.post_norm = Some(norm("post_attention_layernorm"));

@@ -160,6 +160,10 @@ impl Part {
 }
 
 impl NormLayout {
+    pub(crate) fn new(kind: NormKind, name: String, width: usize) -> Self {
+        Self { kind, name, width }
+    }
+
     pub(crate) fn weight(&self) -> String {
         format!("{}.weight", self.name)
     }
@@ -215,13 +219,13 @@ impl BlockLayout {
 
     /// Names of all tensors, each once.
     pub(crate) fn tensor_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for part in self.parts() {
-            // Parts of one tensor follow each other.
-            if !names.contains(&part.weight()) {
-                names.push(part.weight());
-                names.extend(part.bias());
-            }
+        let mut parts = self.parts();
+        // Parts of one tensor follow each other.
+        parts.dedup_by_key(|part| &part.name);
+        let mut names = Vec::new();
+        for part in parts {
+            names.push(part.weight());
+            names.extend(part.bias());
         }
         for norm in self.norms() {
             names.push(norm.weight());

@@ -15,11 +15,7 @@ pub(super) fn config(mut raw: RawConfig) -> Result<ModelConfig, ConfigError> {
 
 pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
     let name = |part: &str| format!("model.layers.{number}.{part}");
-    let norm = |part: &str| NormLayout {
-        kind: NormKind::Rms,
-        name: name(part),
-        width: config.hidden,
-    };
+    let norm = |part: &str| NormLayout::new(NormKind::Rms, name(part), config.hidden);
     let [query_width, key_width] = config.query_and_key_width();
     let into_heads = |part: &str, width: usize| {
         Part::whole(name(part), [width, config.hidden], config.attention_bias)

@@ -56,8 +56,7 @@ pub(crate) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
         (Family::Gemma2, _) => gemma2::block(config, number),
         (Family::Gemma3, _) => gemma3::block(config, number),
         (Family::Phi3, _) => phi3::block(config, number),
-        (Family::Falcon, _) => falcon::block(config, number),
-        (Family::Bloom, _) => bloom::block(config, number),
+        (Family::Falcon | Family::Bloom, _) => falcon::block(config, number),
     }
 }
 

@@ -21,9 +21,6 @@ pub(super) fn block(config: &ModelConfig, number: usize) -> BlockLayout {
 
 /// Norms of each head of the queries and of the keys.
 pub(super) fn head_norms(config: &ModelConfig, number: usize, kind: NormKind) -> [NormLayout; 2] {
-    ["q_norm", "k_norm"].map(|part| NormLayout {
-        kind,
-        name: format!("model.layers.{number}.self_attn.{part}"),
-        width: config.head_dim,
-    })
+    let name = |part: &str| format!("model.layers.{number}.self_attn.{part}");
+    ["q_norm", "k_norm"].map(|part| NormLayout::new(kind, name(part), config.head_dim))
 }

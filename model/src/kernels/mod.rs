@@ -10,16 +10,16 @@
 //! - `activations`: the other operand, in tiles of a few rows
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
 //! - `attention`: over the paged KV cache
-//! - `sinks`: what becomes of a product; `norm`, `silu`: the small operations between products; `rounding`
+//! - `sinks`: what becomes of a product; `norm`, `activation`: the small operations between products; `rounding`
 //! - `peak`: what the processor could do at best, for benchmarks
 
+pub(crate) mod activation;
 pub(crate) mod activations;
 pub(crate) mod arena;
 pub(crate) mod attention;
 mod column;
 pub(crate) mod disjoint;
 pub(crate) mod format;
-pub(crate) mod gelu;
 pub(crate) mod level;
 pub(crate) mod leveled;
 pub(crate) mod norm;
@@ -30,6 +30,5 @@ pub(crate) mod product;
 pub(crate) mod quantize;
 pub(crate) mod quantized_row;
 pub(crate) mod rounding;
-pub(crate) mod silu;
 pub(crate) mod sinks;
 mod tile;

@@ -2,12 +2,11 @@
 
 use half::{bf16, f16};
 
+use super::activation::{activate, gate};
 use super::disjoint::Disjoint;
 use super::format::PANEL;
-use super::gelu::activate;
 use super::level::Level;
 use super::product::{Sink, Sums};
-use super::silu;
 use crate::config::Activation;
 use crate::dtype::SpanDType;
 
@@ -33,6 +32,14 @@ fn panel_bias(bias: &[f32], panel: usize) -> &[f32] {
     }
 }
 
+/// Adds to each value.
+fn add_to(values: &mut [f32], added: &[f32]) {
+    values
+        .iter_mut()
+        .zip(added)
+        .for_each(|(value, added)| *value += added);
+}
+
 /// Writes into a matrix `[rows, width]`.
 #[derive(Debug)]
 pub(crate) struct Store<'a> {
@@ -52,9 +59,7 @@ impl Sink for Store<'_> {
             // SAFETY: a product hands each row's panel to one thread, once.
             let out = unsafe { self.out.range(from..from + len) };
             out.copy_from_slice(&sums[..len]);
-            out.iter_mut()
-                .zip(bias)
-                .for_each(|(out, bias)| *out += bias);
+            add_to(out, bias);
         }
     }
 }
@@ -76,9 +81,7 @@ impl Sink for Activate<'_> {
         let bias = panel_bias(self.bias, unit);
         for (row, sums) in sums[0].iter().enumerate() {
             let mut sums = *sums;
-            sums.iter_mut()
-                .zip(bias)
-                .for_each(|(sum, bias)| *sum += bias);
+            add_to(&mut sums, bias);
             activate(self.level, self.activation, &mut sums);
             let from = (first_row + row) * self.width + unit * PANEL;
             // SAFETY: a product hands each row's panel to one thread, once.
@@ -105,28 +108,16 @@ impl Sink for Gate<'_> {
     }
 
     fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
-        let mut gated = [[0.0; PANEL]; 1];
-        for (row, (gate, up)) in sums[0].iter().zip(sums[1]).enumerate() {
-            let (mut gate, mut up) = ([*gate], [*up]);
-            for (sums, panel) in [(&mut gate, 2 * unit), (&mut up, 2 * unit + 1)] {
-                sums[0]
-                    .iter_mut()
-                    .zip(panel_bias(self.bias, panel))
-                    .for_each(|(sum, bias)| *sum += bias);
-            }
-            if self.activation == Activation::Silu {
-                silu::gate(self.level, &gate, &up, &mut gated);
-            } else {
-                gated = gate;
-                activate(self.level, self.activation, &mut gated[0]);
-                gated[0]
-                    .iter_mut()
-                    .zip(&up[0])
-                    .for_each(|(gate, up)| *gate *= up);
-            }
+        let [gate_bias, up_bias] =
+            [2 * unit, 2 * unit + 1].map(|panel| panel_bias(self.bias, panel));
+        for (row, (gates, ups)) in sums[0].iter().zip(sums[1]).enumerate() {
+            let (mut gated, mut ups) = (*gates, *ups);
+            add_to(&mut gated, gate_bias);
+            add_to(&mut ups, up_bias);
+            gate(self.level, self.activation, &mut gated, &ups);
             let from = (first_row + row) * self.width + unit * PANEL;
             // SAFETY: a product hands each row's panel to one thread, once.
-            unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&gated[0]);
+            unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&gated);
         }
     }
 }

@@ -26,7 +26,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::MissingShard`], [`LoadError::Damaged`],
-    /// [`LoadError::NotFound`], [`LoadError::Hub`], [`LoadError::Io`].
+    /// [`LoadError::NotFound`], [`LoadError::PickleOnly`], [`LoadError::Hub`], [`LoadError::Io`].
     pub(crate) fn open(source: &ModelSource, tensors: &[String]) -> Result<Self, LoadError> {
         let files = match source.gguf_model() {
             Some(model) => Files::Gguf(Arc::clone(model)),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::HubError;
 
@@ -22,6 +23,9 @@ pub struct HubOptions {
     pub offline: bool,
     /// Whether to draw a progress bar on stderr; never drawn if that is not a terminal.
     pub progress_bar: bool,
+    /// How long to go on with a hub that refuses, cuts connections or says nothing, without a byte in
+    /// between; one minute by default. A connection that is silent for half of it is made anew.
+    pub patience: Duration,
 }
 
 impl HubOptions {
@@ -35,6 +39,7 @@ impl HubOptions {
             endpoint: None,
             offline: false,
             progress_bar: true,
+            patience: PATIENCE,
         }
     }
 
@@ -57,7 +62,8 @@ impl HubOptions {
     }
 }
 
-fn is_plain(part: &str) -> bool {
+/// Whether a word of the hub's can be part of a URL or path as it is.
+pub(super) fn is_plain(part: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let length = 1..=MAX_NAME_BYTES;
     length.contains(&part.len()) && part.chars().all(allowed) && !part.starts_with('.')
@@ -74,9 +80,13 @@ impl fmt::Debug for HubOptions {
             .field("cache_dir", &self.cache_dir)
             .field("endpoint", &self.endpoint)
             .field("offline", &self.offline)
+            .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
 }
+
+/// A router that starts again or a hub's stumble is over by then.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The hub's own limit for either half of a name; no revision needs more.
 const MAX_NAME_BYTES: usize = 96;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::packed::Packing;
 use super::small_file::read_text;
 use crate::error::LoadError;
+use crate::families::spellings;
 
 /// Name of the weights if they are in one file.
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
@@ -14,11 +16,14 @@ pub(super) const SINGLE_FILE: &str = "model.safetensors";
 /// Name of the index if they are in several.
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
+/// Names of weights that are never read, if there are no others.
+pub(super) const PICKLED_FILES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
 /// A checkpoint's table of contents.
 #[derive(Debug)]
 pub(super) enum WeightIndex {
-    /// All tensors are in one file.
-    Single(PathBuf),
+    /// All tensors are in [`SINGLE_FILE`].
+    Single,
     /// Tensor name to file name, as the index says.
     Sharded {
         /// The index file.
@@ -40,6 +45,69 @@ impl WeightIndex {
             files,
         })
     }
+
+    /// Which file holds a tensor, if the index names one.
+    pub(super) fn file_of(&self, tensor: &str) -> Option<&str> {
+        match self {
+            Self::Single => Some(SINGLE_FILE),
+            Self::Sharded { files, .. } => spellings(tensor)
+                .find_map(|name| files.get(&name))
+                .map(String::as_str),
+        }
+    }
+
+    /// Which files hold `tensors`, or what they are packed as, in the order of their first ones.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`] if the index names none for one.
+    pub(super) fn files_of(
+        &self,
+        tensors: &[String],
+        packing: Packing,
+    ) -> Result<Vec<WantedTensors>, LoadError> {
+        let mut wanted: Vec<WantedTensors> = Vec::new();
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        for tensor in tensors {
+            let mut is_named = false;
+            for name in packing.stored_names(tensor) {
+                let Some(file) = self.file_of(&name) else {
+                    continue;
+                };
+                is_named = true;
+                let number = *numbers.entry(file).or_insert(wanted.len());
+                if number == wanted.len() {
+                    let (file, tensors) = (file.to_owned(), Vec::new());
+                    wanted.push(WantedTensors { file, tensors });
+                }
+                wanted[number].tensors.push(name);
+            }
+            if !is_named {
+                return Err(self.missing(tensor));
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn missing(&self, tensor: &str) -> LoadError {
+        let path = match self {
+            Self::Single => PathBuf::from(SINGLE_FILE),
+            Self::Sharded { path, .. } => path.clone(),
+        };
+        LoadError::MissingTensor {
+            path,
+            tensor: tensor.to_owned(),
+        }
+    }
+}
+
+/// Tensors of one file that are to be read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WantedTensors {
+    /// Plain name of the file.
+    pub(super) file: String,
+    /// Names of the tensors, by which the file may know them otherwise; at least one. Of those that stand for one
+    /// tensor if it is packed, a single file has only some.
+    pub(super) tensors: Vec<String>,
 }
 
 /// Reads an index: tensor name to file name.

@@ -53,8 +53,9 @@ impl MappedFile {
         options.offset(range.start).len(length);
         // SAFETY: the file is opened read-only and the map is shared as `&[u8]` only, of which
         // every bit pattern is valid; the range lies inside the file, as just checked. Checkpoint
-        // files are written once under a temporary name and renamed, so nobody writes to the bytes
-        // while they are borrowed; who truncates one in place meanwhile ends the process by SIGBUS.
+        // files are written once under a temporary name and renamed, and in a file with holes only
+        // bytes are read that were fetched before, which are never written again. So nobody writes to
+        // the bytes while they are read; who truncates a file meanwhile ends the process by SIGBUS.
         unsafe { options.map(&self.file) }
     }
 }

@@ -1,7 +1,7 @@
 //! Where a model's files come from, and how weights are read from them.
 //!
 //! - `model_source`: a local directory, a GGUF file or a repository of the hub, one interface
-//! - `hub`, `hub_options`, `download_progress`: fetching single files from the hub into its usual cache
+//! - `hub`, `hub_options`, `download_progress`: fetching from the hub only the bytes that are needed
 //! - `index`: which file holds which tensor
 //! - `checkpoint`: the tensors of one span, out of a GGUF file or the `shards` that hold them
 //! - `shard`: one safetensors file; `packed`: what its quantized tensors mean

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::gguf::{GgufModel, GgufTokenizer};
-use super::hub::HubRepository;
+use super::hub::{HubRepository, ShardAtHand};
 use super::hub_options::HubOptions;
-use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
+use super::is_gguf_file;
+use super::index::{INDEX_FILE, PICKLED_FILES, SINGLE_FILE, WantedTensors, WeightIndex};
 use super::packed::Packing;
+use super::shard::Shard;
 use super::small_file::read_text;
 use crate::config::ModelConfig;
 use crate::error::{HubError, LoadError};
@@ -31,6 +33,19 @@ enum Files {
 }
 
 impl ModelSource {
+    /// Opens a model of this machine: a GGUF file by its name, or else a directory.
+    ///
+    /// # Errors
+    /// As [`ModelSource::gguf`] and [`ModelSource::directory`].
+    pub fn local(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        if is_gguf_file(path) {
+            Self::gguf(path)
+        } else {
+            Self::directory(path)
+        }
+    }
+
     /// Opens a checkpoint in a local directory.
     ///
     /// # Errors
@@ -139,25 +154,97 @@ impl ModelSource {
 
     /// Finds the weights: one file if there is such, else the index of several.
     pub(super) fn weight_index(&self) -> Result<WeightIndex, LoadError> {
-        let no_single_file = match self.file(SINGLE_FILE) {
-            Ok(path) => return Ok(WeightIndex::Single(path)),
+        let is_known_to_be_sharded = !self.files.knows(SINGLE_FILE) && self.files.knows(INDEX_FILE);
+        if is_known_to_be_sharded {
+            return WeightIndex::read(&self.file(INDEX_FILE)?);
+        }
+        let no_single_file = match self.files.find(SINGLE_FILE) {
+            Ok(()) => return Ok(WeightIndex::Single),
             Err(error) if is_absence(&error) => error,
             Err(error) => return Err(error),
         };
         match self.file(INDEX_FILE) {
-            Ok(path) => WeightIndex::read(&path),
-            Err(error) if is_absence(&error) => Err(no_single_file),
-            Err(error) => Err(error),
+            Ok(path) => return WeightIndex::read(&path),
+            Err(error) if is_absence(&error) => {}
+            Err(error) => return Err(error),
         }
+        match PICKLED_FILES
+            .into_iter()
+            .find(|name| self.files.find(name).is_ok())
+        {
+            Some(file) => Err(LoadError::PickleOnly {
+                model: self.name(),
+                file: file.to_owned(),
+            }),
+            None => Err(no_single_file),
+        }
+    }
+
+    /// A file of weights, if its header is on this machine; nothing is fetched.
+    pub(super) fn shard_at_hand(&self, file: &str) -> Result<Option<ShardAtHand>, LoadError> {
+        match self.files.place(file) {
+            Place::Local(path) => {
+                let path = Some(path).filter(|path| path.exists());
+                path.map(|path| ShardAtHand::whole(&path)).transpose()
+            }
+            Place::Hub(repository) => repository.shard_at_hand(file),
+        }
+    }
+
+    /// Whether a file, or a part of it, is on this machine.
+    pub(super) fn knows(&self, file: &str) -> bool {
+        self.files.knows(file)
+    }
+
+    /// Opens files that hold tensors, each with the bytes of these; on the hub they are fetched first
+    /// if need be, and nothing else of the files.
+    pub(super) fn shards(&self, wanted: &[WantedTensors]) -> Result<Vec<Shard>, LoadError> {
+        if let Files::Hub(repository) = &self.files {
+            return repository.shards(wanted);
+        }
+        let open = |wanted: &WantedTensors| {
+            let opened = self.file(&wanted.file).and_then(|path| Shard::open(&path));
+            opened.map_err(|error| missing_shard(error, wanted))
+        };
+        wanted.iter().map(open).collect()
     }
 }
 
+/// Where one of a model's files is, or would be.
+enum Place<'a> {
+    Local(PathBuf),
+    Hub(&'a HubRepository),
+}
+
 impl Files {
-    fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
+    fn place(&self, name: &str) -> Place<'_> {
         match self {
-            Self::Directory(directory) => existing(directory.join(name)),
-            Self::Gguf(model) => existing(model.path().with_file_name(name)),
-            Self::Hub(repository) => Ok(repository.file(name)?),
+            Self::Directory(directory) => Place::Local(directory.join(name)),
+            Self::Gguf(model) => Place::Local(model.path().with_file_name(name)),
+            Self::Hub(repository) => Place::Hub(repository),
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
+        match self.place(name) {
+            Place::Local(path) => existing(path),
+            Place::Hub(repository) => Ok(repository.file(name)?),
+        }
+    }
+
+    /// Whether the file, or a part of it, is here.
+    fn knows(&self, name: &str) -> bool {
+        match self.place(name) {
+            Place::Local(path) => path.exists(),
+            Place::Hub(repository) => repository.knows(name),
+        }
+    }
+
+    /// Checks that there is such a file; fetches none of it.
+    fn find(&self, name: &str) -> Result<(), LoadError> {
+        match self.place(name) {
+            Place::Local(path) => existing(path).map(drop),
+            Place::Hub(repository) => Ok(repository.find(name)?),
         }
     }
 }
@@ -167,6 +254,17 @@ fn existing(path: PathBuf) -> Result<PathBuf, LoadError> {
         Ok(path)
     } else {
         Err(LoadError::NotFound { path })
+    }
+}
+
+/// A file that is not there is, if the index names it, a missing shard.
+fn missing_shard(error: LoadError, wanted: &WantedTensors) -> LoadError {
+    match error {
+        LoadError::NotFound { path } if wanted.file != SINGLE_FILE => LoadError::MissingShard {
+            path,
+            tensor: wanted.tensors.first().cloned().unwrap_or_default(),
+        },
+        other => other,
     }
 }
 

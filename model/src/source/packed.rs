@@ -50,6 +50,23 @@ impl Packing {
             Self::Fp8 { .. } => &["weight_scale", "weight_scale_inv"],
         }
     }
+
+    /// The names that a checkpoint may have of a tensor: its own, and those of its parts if it may be packed.
+    pub(super) fn stored_names(self, tensor: &str) -> impl Iterator<Item = String> {
+        let parts = if tensor.ends_with("weight") {
+            self.parts()
+        } else {
+            &[]
+        };
+        let parts = parts.iter().map(|name| part(tensor, name));
+        std::iter::once(tensor.to_owned()).chain(parts)
+    }
+}
+
+/// The name of what is stored beside, or instead of, a weight.
+pub(super) fn part(weight: &str, name: &str) -> String {
+    let stem = weight.strip_suffix("weight").unwrap_or(weight);
+    format!("{stem}{name}")
 }
 
 #[derive(Deserialize)]

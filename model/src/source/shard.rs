@@ -6,6 +6,9 @@
 //! |      8 |    n | header | JSON: name -> dtype, shape, offsets into what follows  |
 //! |  8 + n |      | bytes  | the tensors, little-endian, without gaps               |
 
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -17,6 +20,7 @@ use super::mapped_file::MappedFile;
 use super::small_file::io_error;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
+use crate::families::spellings;
 
 /// An open safetensors file whose header fits its size.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// A shorter file is none.
+    pub(crate) const MIN_BYTES: u64 = HEADER_START;
+
     /// Opens the file and checks its header; touches no tensor.
     ///
     /// # Errors
@@ -53,14 +60,42 @@ impl Shard {
         })
     }
 
-    /// Whether the file has a tensor of this name.
-    pub(crate) fn has(&self, tensor: &str) -> bool {
-        self.metadata.info(tensor).is_some()
+    /// Where the header of a file ends that may not be there beyond the first eight bytes.
+    ///
+    /// # Errors
+    /// [`LoadError::Damaged`] if no header can end there, [`LoadError::NotFound`], [`LoadError::Io`].
+    pub(crate) fn header_end(path: &Path) -> Result<u64, LoadError> {
+        let io = |source| io_error(path, source);
+        let mut file = File::open(path).map_err(io)?;
+        let size_bytes = file.metadata().map_err(io)?.len();
+        let mut length = [0; HEADER_START as usize];
+        if size_bytes >= HEADER_START {
+            file.read_exact(&mut length).map_err(io)?;
+        }
+        let header_bytes = u64::from_le_bytes(length);
+        let end = header_bytes.saturating_add(HEADER_START);
+        if header_bytes == 0 || header_bytes > MAX_HEADER_BYTES || end > size_bytes {
+            return Err(LoadError::damaged(
+                path,
+                describe(&SafeTensorError::InvalidHeaderLength),
+            ));
+        }
+        Ok(end)
     }
 
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The name that a tensor has in this file, of those that it may have.
+    pub(crate) fn spelling(&self, tensor: &str) -> Option<String> {
+        spellings(tensor).find(|name| self.metadata.info(name).is_some())
+    }
+
+    /// Which bytes of the file a tensor is; `None` if the header does not name it.
+    pub(crate) fn range(&self, tensor: &str) -> Option<Range<u64>> {
+        Some(self.range_of(self.metadata.info(tensor)?))
     }
 
     /// Shape of a tensor.
@@ -133,12 +168,17 @@ impl Shard {
                 found: info.shape.clone(),
             });
         }
+        self.file
+            .map(self.range_of(info))
+            .map_err(|source| LoadError::Io {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn range_of(&self, info: &TensorInfo) -> Range<u64> {
         let (start, end) = info.data_offsets;
-        let range = self.tensors_start + start as u64..self.tensors_start + end as u64;
-        self.file.map(range).map_err(|source| LoadError::Io {
-            path: self.path.clone(),
-            source,
-        })
+        self.tensors_start + start as u64..self.tensors_start + end as u64
     }
 
     fn info(&self, tensor: &str) -> Result<&TensorInfo, LoadError> {
@@ -224,6 +264,9 @@ const SUPPORTED: &str =
 
 /// Bytes before the header.
 const HEADER_START: u64 = 8;
+
+/// Longest header that the safetensors crate reads.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {

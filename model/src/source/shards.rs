@@ -7,12 +7,11 @@ use safetensors::tensor::Dtype;
 
 use super::index::WeightIndex;
 use super::model_source::ModelSource;
-use super::packed::{Fp8Rows, GroupedRows, Groups, IN_A_WORD, Layout, Packing, Scales};
+use super::packed::{Fp8Rows, GroupedRows, Groups, IN_A_WORD, Layout, Packing, Scales, part};
 use super::shard::Shard;
 use super::tensor_rows::TensorRows;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
-use crate::families::spellings;
 
 /// Open files that between them hold a set of tensors.
 #[derive(Debug)]
@@ -37,67 +36,35 @@ impl Shards {
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`] of several files, [`LoadError::MissingShard`], [`LoadError::Damaged`],
-    /// [`LoadError::NotFound`], [`LoadError::Hub`], [`LoadError::Io`].
+    /// [`LoadError::NotFound`], [`LoadError::PickleOnly`], [`LoadError::Hub`], [`LoadError::Io`].
     pub(super) fn open(source: &ModelSource, tensors: &[String]) -> Result<Self, LoadError> {
         let packing = source.packing();
-        let mut shards = Self {
-            shards: Vec::new(),
-            places: HashMap::with_capacity(tensors.len()),
-            packing,
-            table: PathBuf::new(),
+        let index = source.weight_index()?;
+        let wanted = index.files_of(tensors, packing)?;
+        let shards = source.shards(&wanted)?;
+        let mut places = HashMap::with_capacity(tensors.len());
+        let table = match index {
+            WeightIndex::Single => shards.first().map(|shard| shard.path().to_owned()),
+            WeightIndex::Sharded { ref path, .. } => Some(path.clone()),
         };
-        match source.weight_index()? {
-            WeightIndex::Single(path) => {
-                let shard = Shard::open(&path)?;
-                for tensor in tensors {
-                    let stored = stored_names(packing, tensor, |name| shard.has(name));
-                    let places = stored
-                        .into_iter()
-                        .map(|(part, name)| (part, Place { shard: 0, name }));
-                    shards.places.extend(places);
-                }
-                shards.shards.push(shard);
-                shards.table = path;
-            }
-            WeightIndex::Sharded { path, files } => {
-                shards.table = path;
-                shards.open_all(source, &files, tensors)?;
-            }
-        }
-        Ok(shards)
-    }
-
-    fn open_all(
-        &mut self,
-        source: &ModelSource,
-        files: &HashMap<String, String>,
-        tensors: &[String],
-    ) -> Result<(), LoadError> {
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        for tensor in tensors {
-            let stored = stored_names(self.packing, tensor, |name| files.contains_key(name));
-            if stored.is_empty() {
-                return Err(self.missing(tensor));
-            }
-            for (part, name) in stored {
-                let file = files.get(&name).ok_or_else(|| self.missing(&name))?;
-                let shard = match numbers.get(file.as_str()) {
-                    Some(number) => *number,
-                    None => {
-                        let path = source
-                            .file(file)
-                            .map_err(|error| missing_shard(error, tensor))?;
-                        let shard =
-                            Shard::open(&path).map_err(|error| missing_shard(error, tensor))?;
-                        self.shards.push(shard);
-                        numbers.insert(file, self.shards.len() - 1);
-                        self.shards.len() - 1
-                    }
+        for (number, (wanted, shard)) in wanted.iter().zip(&shards).enumerate() {
+            for tensor in &wanted.tensors {
+                let name = match (shard.spelling(tensor), &index) {
+                    (Some(name), _) => name,
+                    // The index is wrong, and who reads the tensor will say so of the file.
+                    (None, WeightIndex::Sharded { .. }) => tensor.clone(),
+                    (None, WeightIndex::Single) => continue,
                 };
-                self.places.insert(part, Place { shard, name });
+                let shard = number;
+                places.insert(tensor.clone(), Place { shard, name });
             }
         }
-        Ok(())
+        Ok(Self {
+            shards,
+            places,
+            packing,
+            table: table.unwrap_or_default(),
+        })
     }
 
     /// As [`super::Checkpoint::dtype`].
@@ -269,46 +236,6 @@ enum Form {
         /// What the tensor of its scales is called.
         scale: &'static str,
     },
-}
-
-/// The tensors that a checkpoint has of one: for each, what it is called here and there.
-fn stored_names(
-    packing: Packing,
-    tensor: &str,
-    has: impl Fn(&str) -> bool,
-) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for name in spellings(tensor) {
-        if has(&name) {
-            found.push((tensor.to_owned(), name.clone()));
-        }
-        let parts = packing
-            .parts()
-            .iter()
-            .map(|kind| (part(tensor, kind), part(&name, kind)));
-        found.extend(parts.filter(|(_, name)| has(name)));
-        if !found.is_empty() {
-            break;
-        }
-    }
-    found
-}
-
-/// The name of what is stored beside, or instead of, a weight.
-fn part(weight: &str, name: &str) -> String {
-    let stem = weight.strip_suffix("weight").unwrap_or(weight);
-    format!("{stem}{name}")
-}
-
-/// A file that is not there is, if the index names it, a missing shard.
-fn missing_shard(error: LoadError, tensor: &str) -> LoadError {
-    match error {
-        LoadError::NotFound { path } => LoadError::MissingShard {
-            path,
-            tensor: tensor.to_owned(),
-        },
-        other => other,
-    }
 }
 
 #[cfg(test)]

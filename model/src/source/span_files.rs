@@ -1,20 +1,22 @@
 //! What of a span's weights is on this machine already, and what is still to be fetched.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
+use super::hub::ShardAtHand;
 use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
-use super::model_source::{CONFIG_FILE, ModelSource, is_absence};
-use super::shard::Shard;
+use super::model_source::{ModelSource, is_absence};
 use crate::checks::check_blocks_of_model;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
-use crate::families::{self, BlockLayout, spellings};
+use crate::families::{self, BlockLayout};
 
 /// A span's weights before they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpanFiles {
-    /// Bytes of those of its tensors that are not on this machine yet, by `config.json`: within a thousandth of their
-    /// size in a checkpoint that is what it says. Zero for a local directory or file, from which nothing is fetched.
+    /// Bytes of its tensors that are not on this machine yet: exact for blocks in files of which a part is here, else by
+    /// `config.json`, within a thousandth of their size in a checkpoint that is what it says. Zero for a local directory or file, from which nothing is fetched.
     pub download_bytes: u64,
     /// Type of the weights by the file that holds the first one, if that is on this machine.
     pub stored: Option<SpanDType>,
@@ -35,39 +37,45 @@ impl ModelSource {
                 stored: model.dtype(&first.attention.query.weight()).ok(),
             });
         }
-        // All files of a commit lie beside each other.
-        let config_file = self.file(CONFIG_FILE)?;
-        let at_hand =
-            |name: &str| Some(config_file.with_file_name(name)).filter(|path| path.exists());
-        let index = match at_hand(SINGLE_FILE) {
-            Some(path) => Some(WeightIndex::Single(path)),
-            None if self.commit().is_none() => Some(self.weight_index()?),
-            None => self.index_at_hand()?,
+        let index = if self.knows(SINGLE_FILE) {
+            Some(WeightIndex::Single)
+        } else if self.commit().is_none() {
+            Some(self.weight_index()?)
+        } else {
+            self.index_at_hand()?
         };
+        let mut shards: HashMap<&str, Option<ShardAtHand>> = HashMap::new();
         let mut files = SpanFiles::default();
         for block in blocks {
             let layout = families::block(self.config(), block);
             let first = layout.attention.query.weight();
-            let mut is_here = true;
+            let mut missing_bytes = Some(0u64);
             for tensor in layout.tensor_names() {
-                let place = index.as_ref().and_then(|index| match index {
-                    WeightIndex::Single(path) => Some(path.clone()),
-                    WeightIndex::Sharded { files, .. } => {
-                        let file = spellings(&tensor).find_map(|name| files.get(&name));
-                        at_hand(file?)
+                let mut of_tensor = None;
+                for name in self.packing().stored_names(&tensor) {
+                    let place = index.as_ref().and_then(|index| index.file_of(&name));
+                    let shard = match place.map(|file| (file, shards.entry(file))) {
+                        None => continue,
+                        Some((_, Entry::Occupied(known))) => known.into_mut().as_ref(),
+                        Some((file, Entry::Vacant(new))) => {
+                            new.insert(self.shard_at_hand(file)?).as_ref()
+                        }
+                    };
+                    let Some(shard) = shard else {
+                        of_tensor = None;
+                        break;
+                    };
+                    of_tensor = Some(of_tensor.unwrap_or(0) + shard.missing_bytes(&name));
+                    if files.stored.is_none() && name == first {
+                        files.stored = shard.dtype(&name);
                     }
-                });
-                is_here &= place.is_some();
-                if let (Some(path), true) = (place, files.stored.is_none() && tensor == first) {
-                    let shard = Shard::open(&path)?;
-                    let name = spellings(&tensor).find(|name| shard.has(name));
-                    files.stored = name.and_then(|name| shard.dtype(&name).ok());
                 }
+                missing_bytes = missing_bytes
+                    .zip(of_tensor)
+                    .map(|(sum, more)| sum.saturating_add(more));
             }
-            if !is_here {
-                let bytes = self.stored_bytes(&layout);
-                files.download_bytes = files.download_bytes.saturating_add(bytes);
-            }
+            let bytes = missing_bytes.unwrap_or_else(|| self.stored_bytes(&layout));
+            files.download_bytes = files.download_bytes.saturating_add(bytes);
         }
         if self.commit().is_none() {
             files.download_bytes = 0;
@@ -107,6 +115,7 @@ impl ModelSource {
 mod tests {
     use std::path::Path;
 
+    use super::super::model_source::CONFIG_FILE;
     use super::*;
 
     const INDEX: [&str; 2] = [CONFIG_FILE, INDEX_FILE];

@@ -37,6 +37,17 @@ use crate::config_file::{self, FileEntry};
     max_term_width = 110
 )]
 pub struct Cli {
+    /// How to serve.
+    #[command(flatten)]
+    pub serving: ServingFlags,
+    /// Another task than serving.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// How to serve; for `plan`, what is asked about.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServingFlags {
     /// What is served.
     #[command(flatten)]
     pub model: ModelFlags,
@@ -58,9 +69,6 @@ pub struct Cli {
     /// Admin port, logs, configuration.
     #[command(flatten)]
     pub operate: OperateFlags,
-    /// Another task than serving.
-    #[command(subcommand)]
-    pub task: Option<Task>,
 }
 
 /// What the program does instead of serving.
@@ -75,33 +83,15 @@ pub enum Task {
 }
 
 /// Flags of `block-server plan`: all those of serving, so that the word `plan` turns a start into a question. Once
-/// parsed, their values are in [`Cli`] too.
+/// parsed, their values are in [`Cli::serving`] too.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PlanFlags {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
-    /// What would be served.
+    /// What would be served, and how.
     #[command(flatten)]
-    pub model: ModelFlags,
-    /// The swarm that is asked where blocks are needed.
-    #[command(flatten)]
-    pub swarm: SwarmFlags,
-    /// As for serving.
-    #[command(flatten)]
-    pub network: NetworkFlags,
-    /// Bounds on memory.
-    #[command(flatten)]
-    pub limits: LimitFlags,
-    /// As for serving.
-    #[command(flatten)]
-    pub speed: SpeedFlags,
-    /// Model files.
-    #[command(flatten)]
-    pub files: FileFlags,
-    /// Logs, configuration.
-    #[command(flatten)]
-    pub operate: OperateFlags,
+    pub serving: ServingFlags,
 }
 
 /// Flags of `block-server devices`.
@@ -186,14 +176,7 @@ impl Cli {
     fn read(matches: &ArgMatches) -> Result<Self, ParseError> {
         let mut cli = Self::from_arg_matches(matches).map_err(ParseError::Clap)?;
         if let Some(Task::Plan(plan)) = &cli.task {
-            let plan = plan.as_ref().clone();
-            cli.model = plan.model;
-            cli.swarm = plan.swarm;
-            cli.network = plan.network;
-            cli.limits = plan.limits;
-            cli.speed = plan.speed;
-            cli.files = plan.files;
-            cli.operate = plan.operate;
+            cli.serving = plan.serving.clone();
         }
         Ok(cli)
     }
@@ -201,7 +184,8 @@ impl Cli {
 
 /// The file named by flag or environment; else the user's own, if it exists.
 fn find_config_file(cli: &Cli, folders: &Folders) -> Option<PathBuf> {
-    cli.operate
+    cli.serving
+        .operate
         .config
         .clone()
         .or_else(|| Some(folders.default_config_file()).filter(|path| path.is_file()))

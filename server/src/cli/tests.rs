@@ -101,12 +101,14 @@ fn command_lines_of_petals_parse() {
 fn a_list_takes_words_commas_and_repeated_flags() {
     let peers = parsed("m --initial_peers a b,c --initial-peers d")
         .cli
+        .serving
         .swarm
         .initial_peers;
     assert_eq!(peers, ["a", "b", "c", "d"]);
     assert!(
         parsed("m --initial_peers --port 0")
             .cli
+            .serving
             .swarm
             .initial_peers
             .is_empty()
@@ -126,13 +128,16 @@ fn the_file_is_below_the_flags() {
     let from_file = parsed_in(root.path(), &format!("--config {file}"))
         .unwrap()
         .cli;
-    assert_eq!(from_file.model.model.as_deref(), Some("from-file"));
+    assert_eq!(from_file.serving.model.model.as_deref(), Some("from-file"));
     assert_eq!(
-        (from_file.network.port, from_file.limits.max_sessions),
+        (
+            from_file.serving.network.port,
+            from_file.serving.limits.max_sessions
+        ),
         (7, 3)
     );
-    assert_eq!(from_file.swarm.initial_peers, ["a", "b"]);
-    assert_eq!(from_file.operate.log_level, tracing::Level::WARN);
+    assert_eq!(from_file.serving.swarm.initial_peers, ["a", "b"]);
+    assert_eq!(from_file.serving.operate.log_level, tracing::Level::WARN);
 
     let over = parsed_in(
         root.path(),
@@ -140,14 +145,20 @@ fn the_file_is_below_the_flags() {
     )
     .unwrap()
     .cli;
-    assert_eq!(over.model.positional_model.as_deref(), Some("given"));
     assert_eq!(
-        over.model.model, None,
+        over.serving.model.positional_model.as_deref(),
+        Some("given")
+    );
+    assert_eq!(
+        over.serving.model.model, None,
         "a positional model replaces the file's"
     );
-    assert_eq!((over.network.port, over.limits.max_sessions), (8, 3));
     assert_eq!(
-        over.swarm.initial_peers,
+        (over.serving.network.port, over.serving.limits.max_sessions),
+        (8, 3)
+    );
+    assert_eq!(
+        over.serving.swarm.initial_peers,
         ["z"],
         "a list is replaced, not extended"
     );
@@ -160,7 +171,7 @@ fn the_users_own_file_is_read_if_it_exists() {
     fs::create_dir(root.path().join("config")).unwrap();
     fs::write(root.path().join("config").join("config.toml"), "port = 9\n").unwrap();
     let found = parsed_in(root.path(), "m").unwrap();
-    assert_eq!(found.cli.network.port, 9);
+    assert_eq!(found.cli.serving.network.port, 9);
     assert!(found.config_file.is_some());
 }
 
@@ -200,16 +211,20 @@ fn plan_takes_the_flags_of_serving() {
         panic!("plan")
     };
     assert!(flags.json);
-    assert_eq!(cli.model.model.as_deref(), Some("from-file"));
-    assert_eq!(cli.model.blocks, Blocks::Count(5), "a flag beats the file");
-    assert_eq!(cli.model.quant, "int8");
-    assert_eq!(cli.swarm.initial_peers, ["a", "b"]);
+    assert_eq!(cli.serving.model.model.as_deref(), Some("from-file"));
+    assert_eq!(
+        cli.serving.model.blocks,
+        Blocks::Count(5),
+        "a flag beats the file"
+    );
+    assert_eq!(cli.serving.model.quant, "int8");
+    assert_eq!(cli.serving.swarm.initial_peers, ["a", "b"]);
 
     let line = format!("plan given --config={}", file.display());
     let cli = parsed_in(root.path(), &line).unwrap().cli;
-    assert_eq!(cli.model.positional_model.as_deref(), Some("given"));
+    assert_eq!(cli.serving.model.positional_model.as_deref(), Some("given"));
     assert_eq!(
-        (cli.model.model, cli.model.blocks),
+        (cli.serving.model.model, cli.serving.model.blocks),
         (None, Blocks::Range(0..3))
     );
 }

@@ -32,17 +32,18 @@ impl ModelChoice {
     pub(super) fn from_cli(cli: &Cli) -> Result<Self, Failure> {
         // A positional model beats BLOCK_SERVER_MODEL; two different ones on one line are a mistake.
         let name = cli
+            .serving
             .model
             .positional_model
             .as_ref()
-            .or(cli.model.model.as_ref());
+            .or(cli.serving.model.model.as_ref());
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             return Err(Failure::usage("no model given").hint(
                 "block-server --model M, with a hub name, a local folder or a GGUF file as M",
             ));
         };
         let ModelName { name, is_local } = ModelName::parse(name)?;
-        let dtype = match cli.model.dtype.as_str() {
+        let dtype = match cli.serving.model.dtype.as_str() {
             "auto" => None,
             name => Some(SpanDType::parse(name).ok_or_else(|| {
                 Failure::usage(format!(
@@ -51,14 +52,14 @@ impl ModelChoice {
                 .hint("Petals' names float32, bfloat16 and float16 are accepted too")
             })?),
         };
-        let quant = &cli.model.quant;
+        let quant = &cli.serving.model.quant;
         let quant = Quant::parse(quant).ok_or_else(|| {
             Failure::usage(format!(
                 "--quant accepts none, int8, int4 or nf4, got {quant}"
             ))
             .hint("leave the flag out to serve the checkpoint's own weights")
         })?;
-        let kv_dtype = match cli.model.kv_dtype.as_str() {
+        let kv_dtype = match cli.serving.model.kv_dtype.as_str() {
             "auto" => None,
             name => Some(KvDType::parse(name).ok_or_else(|| {
                 Failure::usage(format!(
@@ -70,8 +71,8 @@ impl ModelChoice {
         Ok(Self {
             name,
             is_local,
-            revision: cli.model.revision.clone(),
-            blocks: cli.model.blocks.clone(),
+            revision: cli.serving.model.revision.clone(),
+            blocks: cli.serving.model.blocks.clone(),
             dtype,
             quant,
             kv_dtype,

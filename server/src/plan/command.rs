@@ -3,13 +3,13 @@
 use std::io::IsTerminal;
 
 use block_model::{ModelConfig, ModelSource};
-use block_program::{Failure, Member};
+use block_program::{Failure, Member, on_blocking_thread};
 
 use super::report::PlanReport;
 use super::{Draft, Memory, Plan};
 use crate::cli::Blocks;
 use crate::config::{Config, SwarmChoice};
-use crate::model_files::{self, on_blocking_thread};
+use crate::model_files;
 use crate::servers::Servers;
 
 /// Reads what the model says of itself, asks the swarm if one is named, and returns the text for stdout: a table, or

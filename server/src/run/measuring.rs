@@ -1,12 +1,11 @@
 //! The throughput of this server: given, kept or measured.
 
 use block_model::{CpuSpan, ModelSource};
-use block_program::{Exit, Failure};
+use block_program::{Exit, Failure, on_blocking_thread};
 
 use super::Server;
 use crate::cli::Throughput;
 use crate::metrics::{self, AnnouncedRate};
-use crate::model_files::on_blocking_thread;
 use crate::plan::Plan;
 use crate::startup::MeasureLine;
 use crate::throughput::{self, Announced};

@@ -4,14 +4,14 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use block_program::{Failure, Member};
+use block_program::{Failure, Member, on_blocking_thread};
 use rand::seq::SliceRandom;
 use tracing::{info, warn};
 
 use super::{Prepared, Server};
 use crate::block_choice::{Holding, better_start};
 use crate::config::Balance;
-use crate::model_files::{self, on_blocking_thread};
+use crate::model_files;
 use crate::plan::{Plan, command};
 use crate::servers::Servers;
 use crate::startup::PlanLine;

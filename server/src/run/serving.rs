@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use block_model::{BlockSpan, CpuSpan, Level, ModelSource, Quant, SpanDType};
-use block_program::{Exit, Failure, Member, multiaddrs};
+use block_program::{Exit, Failure, Member, multiaddrs, on_blocking_thread};
 use block_protocol::{Compression, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
 use tracing::info;
@@ -12,7 +12,7 @@ use tracing::info;
 use super::{Ending, Prepared, Server};
 use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
 use crate::metrics::{self, ServerFacts, State};
-use crate::model_files::{self, on_blocking_thread};
+use crate::model_files;
 use crate::plan::Plan;
 use crate::reachability;
 use crate::servers::Servers;

@@ -10,6 +10,7 @@
 //! | `mixed.rs`    | the same through chains of Python and Rust servers                     |
 //! | `monitor.rs`  | what the health monitor sees of our servers                            |
 //! | `swarm.rs`    | the topology that the last three share; its servers are in `chains.rs`  |
+//! | `hub.rs`      | our hub client and Python's read each other's cache                    |
 //! | `rust_node.rs` | a DHT node of ours in this process, which can vanish as a killed one does |
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +21,7 @@
 mod chains;
 mod dht;
 mod generate;
+mod hub;
 mod mixed;
 mod monitor;
 mod rust_node;

@@ -1,13 +1,13 @@
 //! Which model is meant.
 
 use block_client::{RegisteredModel, Swarm};
-use block_program::{Exit, Failure, ModelName};
+use block_program::{Exit, Failure, ModelName, on_blocking_thread};
 use block_protocol::dht_prefix::{PrefixRule, default_prefix};
 use block_protocol::model_record::REPOSITORY_HOST;
 
 use crate::cli::ModelFlags;
 use crate::membership::swarm_failure;
-use crate::model_files::{self, on_blocking_thread};
+use crate::model_files;
 
 /// A model, as far as its servers are to be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
