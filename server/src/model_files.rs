@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use block_model::{CpuOptions, CpuSpan, HubOptions, LoadError, ModelSource};
-use block_program::{Exit, Failure, Secret, model_failure};
+use block_program::{Failure, Secret, model_failure};
 
 use crate::config::Config;
 use crate::plan::{Draft, Memory};
@@ -15,7 +15,7 @@ use crate::plan::{Draft, Memory};
 pub(crate) fn open(config: &Config, progress_bar: bool) -> Result<ModelSource, Failure> {
     let choice = &config.model;
     let source = if choice.is_local {
-        ModelSource::directory(&choice.name)
+        ModelSource::local(&choice.name)
     } else {
         ModelSource::hub(HubOptions {
             revision: choice.revision.clone(),
@@ -38,10 +38,9 @@ pub(crate) fn open(config: &Config, progress_bar: bool) -> Result<ModelSource, F
 /// # Errors
 /// See [`failure`] and [`Draft::new`].
 pub(crate) fn draft(config: &Config, source: &ModelSource) -> Result<Draft, Failure> {
-    // The first block stands for all: a checkpoint has one type of weights.
-    let files = source.span_files(0..1);
-    let files = files.map_err(|error| failure(&error, &config.model.name))?;
-    Draft::new(config, source.config(), files.stored, Memory::of(config))
+    let stored = source.stored_weights();
+    let stored = stored.map_err(|error| failure(&error, &config.model.name))?;
+    Draft::new(config, source.config(), &stored, Memory::of(config))
 }
 
 /// Fetches what these blocks need, and loads nothing. Blocks for as long as it takes.
@@ -63,17 +62,6 @@ pub(crate) fn load(
     options: &CpuOptions,
 ) -> Result<CpuSpan, Failure> {
     CpuSpan::load(source, blocks, options).map_err(|error| failure(&error, &source.name()))
-}
-
-/// Runs what waits for files or computes, away from the network's threads.
-pub(crate) async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| {
-            Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
-        })
 }
 
 /// Who must act on a failed load, and how: a server has levers that a client has not.

@@ -1,7 +1,7 @@
 //! From the model that the flags name to its files. Blocks: call it on a thread that may wait.
 
 use block_model::{HubOptions, ModelSource};
-use block_program::{Exit, Failure, ModelName, Secret, model_failure};
+use block_program::{Failure, ModelName, Secret, model_failure};
 
 use crate::cli::ModelFlags;
 
@@ -21,7 +21,7 @@ pub(crate) struct FoundModel {
 pub(crate) fn find(flags: &ModelFlags) -> Result<FoundModel, Failure> {
     let name = ModelName::parse(&flags.model)?;
     let source = if name.is_local {
-        ModelSource::directory(&name.name)
+        ModelSource::local(&name.name)
     } else {
         ModelSource::hub(hub_options(flags, &name.name)?)
     };
@@ -31,20 +31,6 @@ pub(crate) fn find(flags: &ModelFlags) -> Result<FoundModel, Failure> {
         None => name.dht_prefix(source.config().family)?,
     };
     Ok(FoundModel { source, dht_prefix })
-}
-
-/// Runs `work` where waiting for files is fine.
-///
-/// # Errors
-/// Its own, or that its thread failed (exit 70).
-pub(crate) async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| {
-            Err(Failure::new(Exit::Software, "a thread failed").caused_by(&error))
-        })
 }
 
 /// A prefix as given, if it can be one.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::gguf::GgufModel;
 use super::model_source::ModelSource;
 use super::shards::Shards;
+use super::stored::Stored;
 use super::tensor_rows::TensorRows;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
@@ -44,6 +45,17 @@ impl Checkpoint {
         match &self.files {
             Files::Gguf(model) => model.dtype(tensor),
             Files::Safetensors(shards) => shards.dtype(tensor),
+        }
+    }
+
+    /// How a matrix of exactly `shape` is stored.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub(crate) fn stored(&self, tensor: &str, shape: [usize; 2]) -> Result<Stored, LoadError> {
+        match self.rows(tensor, shape)?.format() {
+            Some(format) => Ok(Stored::Integers(format)),
+            None => self.dtype(tensor).map(Stored::Floats),
         }
     }
 

@@ -8,7 +8,7 @@
 //! - `gguf`: GGUF files
 //! - `tensor_rows`: a matrix row by row, as floats or as the integers that it has
 //! - `local_name`: what a model of this machine is called
-//! - `span_files`: what of a span is on this machine already
+//! - `span_files`: what of a span is on this machine already; `stored`: how weights are stored
 //! - `mapped_file`: read-only memory maps; the crate's one use of `unsafe`
 
 mod checkpoint;
@@ -25,6 +25,7 @@ mod shard;
 mod shards;
 mod small_file;
 mod span_files;
+mod stored;
 mod tensor_rows;
 
 pub(crate) use checkpoint::Checkpoint;
@@ -32,5 +33,9 @@ pub use gguf::GgufTokenizer;
 pub use hub_options::HubOptions;
 pub use local_name::{is_gguf_file, local_name};
 pub use model_source::ModelSource;
+#[cfg(test)]
+pub(crate) use packed::Packing;
 pub use span_files::SpanFiles;
+pub(crate) use stored::Stored;
+pub use stored::StoredWeights;
 pub(crate) use tensor_rows::TensorRows;

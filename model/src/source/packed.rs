@@ -10,7 +10,10 @@ mod grouped;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::stored::Stored;
 use crate::config::ConfigError;
+use crate::dtype::SpanDType;
+use crate::kernels::format::Format;
 
 pub(super) use fp8::{Fp8Rows, Scales};
 pub(super) use grouped::{GroupedRows, Groups, IN_A_WORD, Layout};
@@ -24,6 +27,8 @@ pub(crate) enum Packing {
     Grouped {
         layout: Layout,
         group: Option<usize>,
+        /// Whether inputs of a group may be anywhere, as GPTQ's `desc_act` has it.
+        is_scattered: bool,
     },
     /// 8-bit floats; where scales are for tiles, these have so many rows and columns.
     Fp8 { tile: [usize; 2] },
@@ -48,6 +53,40 @@ impl Packing {
             Self::None => &[],
             Self::Grouped { .. } => &["qweight", "qzeros", "scales", "g_idx"],
             Self::Fp8 { .. } => &["weight_scale", "weight_scale_inv"],
+        }
+    }
+
+    /// How a matrix is stored that is packed; `None` if as other floats.
+    pub(super) fn stored(self) -> Option<Stored> {
+        match self {
+            Self::Grouped {
+                is_scattered: false,
+                ..
+            } => Some(Stored::Integers(Format::Int4Min)),
+            Self::Fp8 { .. } => Some(Stored::Floats(FP8_UNPACKED)),
+            Self::None | Self::Grouped { .. } => None,
+        }
+    }
+
+    /// Bytes of a matrix `[outputs, inputs]` that is packed, with its scales of `dtype`.
+    pub(super) fn bytes(self, [outputs, inputs]: [usize; 2], dtype: SpanDType) -> u64 {
+        let [outputs, inputs] = [outputs as u64, inputs as u64];
+        let of_scale = dtype.size_bytes() as u64;
+        match self {
+            Self::None => outputs * inputs * of_scale,
+            Self::Grouped { layout, group, .. } => {
+                let groups = inputs.div_ceil(group.map_or(inputs, |group| group as u64).max(1));
+                let list = match layout {
+                    Layout::Gptq { .. } => inputs * size_of::<i32>() as u64,
+                    Layout::Awq => 0,
+                };
+                outputs * inputs / 2 + groups * outputs * of_scale + groups * outputs / 2 + list
+            }
+            Self::Fp8 { tile } => {
+                let [rows, columns] = tile.map(|size| size as u64);
+                let scales = outputs.div_ceil(rows) * inputs.div_ceil(columns);
+                outputs * inputs + scales * size_of::<f32>() as u64
+            }
         }
     }
 
@@ -84,6 +123,8 @@ struct RawPacking {
     bits: Option<u64>,
     #[serde(alias = "q_group_size")]
     group_size: Option<i64>,
+    /// GPTQ: whether inputs are in the order of their weight, and then in groups.
+    desc_act: Option<bool>,
     /// GPTQ: whether zeros are stored one less.
     checkpoint_format: Option<String>,
     /// AWQ: the order of the integers.
@@ -152,7 +193,11 @@ impl RawPacking {
                 })?)
             }
         };
-        Ok(Packing::Grouped { layout, group })
+        Ok(Packing::Grouped {
+            layout,
+            group,
+            is_scattered: self.desc_act == Some(true),
+        })
     }
 
     fn fp8(&self, tile: Option<[usize; 2]>) -> Result<Packing, ConfigError> {
@@ -193,6 +238,9 @@ fn invalid(reason: String) -> ConfigError {
 const SUPPORTED: &str =
     "supported: gptq and awq with 4 bits, fp8, fbgemm_fp8, compressed-tensors with 8-bit floats";
 
+/// Type to which 8-bit floats are unpacked: that of the models that they are made of.
+pub(super) const FP8_UNPACKED: SpanDType = SpanDType::BF16;
+
 /// Inputs of a group; below, packed formats have no room for the scales.
 const GROUPS: std::ops::RangeInclusive<usize> = 32..=128;
 
@@ -212,7 +260,8 @@ mod tests {
             parse(r#"{"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": true}"#),
             Ok(Packing::Grouped {
                 layout: Layout::Gptq { zero_offset: 1 },
-                group: Some(128)
+                group: Some(128),
+                is_scattered: true,
             })
         );
         assert_eq!(
@@ -221,14 +270,16 @@ mod tests {
             ),
             Ok(Packing::Grouped {
                 layout: Layout::Gptq { zero_offset: 0 },
-                group: None
+                group: None,
+                is_scattered: false,
             })
         );
         assert_eq!(
             parse(r#"{"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "version": "GEMM"}"#),
             Ok(Packing::Grouped {
                 layout: Layout::Awq,
-                group: Some(64)
+                group: Some(64),
+                is_scattered: false,
             })
         );
         assert_eq!(

@@ -7,7 +7,9 @@ use safetensors::tensor::Dtype;
 
 use super::index::WeightIndex;
 use super::model_source::ModelSource;
-use super::packed::{Fp8Rows, GroupedRows, Groups, IN_A_WORD, Layout, Packing, Scales, part};
+use super::packed::{
+    FP8_UNPACKED, Fp8Rows, GroupedRows, Groups, IN_A_WORD, Layout, Packing, Scales, part,
+};
 use super::shard::Shard;
 use super::tensor_rows::TensorRows;
 use crate::dtype::SpanDType;
@@ -74,7 +76,7 @@ impl Shards {
                 let (shard, name) = self.find(&part(tensor, "scales"))?;
                 shard.dtype(name)
             }
-            Form::Fp8 { .. } => Ok(SpanDType::BF16),
+            Form::Fp8 { .. } => Ok(FP8_UNPACKED),
             Form::Floats => {
                 let (shard, name) = self.find(tensor)?;
                 shard.dtype(name)
@@ -121,7 +123,9 @@ impl Shards {
     fn form(&self, tensor: &str) -> Form {
         let has = |name| self.places.contains_key(&part(tensor, name));
         match self.packing {
-            Packing::Grouped { layout, group } if has("qweight") => Form::Grouped { layout, group },
+            Packing::Grouped { layout, group, .. } if has("qweight") => {
+                Form::Grouped { layout, group }
+            }
             Packing::Fp8 { tile } => {
                 let scale = self.packing.parts().iter().find(|name| has(name));
                 scale.map_or(Form::Floats, |scale| Form::Fp8 { tile, scale })

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::hub::ShardAtHand;
 use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
 use super::model_source::{ModelSource, is_absence};
+use super::stored::PackedNames;
 use crate::checks::check_blocks_of_model;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
@@ -37,13 +38,8 @@ impl ModelSource {
                 stored: model.dtype(&first.attention.query.weight()).ok(),
             });
         }
-        let index = if self.knows(SINGLE_FILE) {
-            Some(WeightIndex::Single)
-        } else if self.commit().is_none() {
-            Some(self.weight_index()?)
-        } else {
-            self.index_at_hand()?
-        };
+        let packed = PackedNames::of(self)?;
+        let index = packed.index();
         let mut shards: HashMap<&str, Option<ShardAtHand>> = HashMap::new();
         let mut files = SpanFiles::default();
         for block in blocks {
@@ -53,7 +49,7 @@ impl ModelSource {
             for tensor in layout.tensor_names() {
                 let mut of_tensor = None;
                 for name in self.packing().stored_names(&tensor) {
-                    let place = index.as_ref().and_then(|index| index.file_of(&name));
+                    let place = index.and_then(|index| index.file_of(&name));
                     let shard = match place.map(|file| (file, shards.entry(file))) {
                         None => continue,
                         Some((_, Entry::Occupied(known))) => known.into_mut().as_ref(),
@@ -74,7 +70,7 @@ impl ModelSource {
                     .zip(of_tensor)
                     .map(|(sum, more)| sum.saturating_add(more));
             }
-            let bytes = missing_bytes.unwrap_or_else(|| self.stored_bytes(&layout));
+            let bytes = missing_bytes.unwrap_or_else(|| self.stored_bytes(&layout, &packed));
             files.download_bytes = files.download_bytes.saturating_add(bytes);
         }
         if self.commit().is_none() {
@@ -95,8 +91,14 @@ impl ModelSource {
         super::Checkpoint::open(self, &names).map(drop)
     }
 
-    /// The index; `None` if there is none, so that all weights are in one file.
-    fn index_at_hand(&self) -> Result<Option<WeightIndex>, LoadError> {
+    /// The index, which may be fetched; `None` if there is none, so that all weights are in one file.
+    pub(super) fn index_at_hand(&self) -> Result<Option<WeightIndex>, LoadError> {
+        if self.knows(SINGLE_FILE) {
+            return Ok(Some(WeightIndex::Single));
+        }
+        if self.commit().is_none() {
+            return self.weight_index().map(Some);
+        }
         match self.file(INDEX_FILE) {
             Ok(path) => WeightIndex::read(&path).map(Some),
             Err(error) if is_absence(&error) => Ok(None),
@@ -105,9 +107,17 @@ impl ModelSource {
     }
 
     /// A block as stored, bytes.
-    fn stored_bytes(&self, layout: &BlockLayout) -> u64 {
+    fn stored_bytes(&self, layout: &BlockLayout, packed: &PackedNames) -> u64 {
         let dtype = self.config().dtype.unwrap_or(SpanDType::F32);
-        layout.values().saturating_mul(dtype.size_bytes() as u64)
+        let parts = layout.parts().into_iter();
+        let parts = parts.filter(|part| packed.contains(&part.weight()));
+        let (mut values, mut bytes) = (layout.values(), 0u64);
+        for part in parts {
+            let shape = [part.outputs, part.inputs];
+            values = values.saturating_sub(part.outputs as u64 * part.inputs as u64);
+            bytes = bytes.saturating_add(self.packing().bytes(shape, dtype));
+        }
+        bytes.saturating_add(values.saturating_mul(dtype.size_bytes() as u64))
     }
 }
 

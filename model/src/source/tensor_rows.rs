@@ -31,10 +31,6 @@ impl TensorRows {
     }
 
     /// The packed format that holds rows as they are; `None` if they have floats, or integers that no format holds.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "spans unpack all weights so far")
-    )]
     pub(crate) fn format(&self) -> Option<Format> {
         match self {
             Self::Floats(_) | Self::Fp8(_) => None,
@@ -44,10 +40,6 @@ impl TensorRows {
     }
 
     /// Reads the integers of row `row` of a matrix that has [`TensorRows::format`]; of another one it writes nothing.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "spans unpack all weights so far")
-    )]
     pub(crate) fn read_quantized(&self, row: usize, quantized: QuantizedRow<'_>) {
         match self {
             Self::Floats(_) | Self::Fp8(_) => {}

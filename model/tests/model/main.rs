@@ -13,6 +13,7 @@ mod gguf;
 mod golden;
 mod hub;
 mod loading;
+mod packed;
 mod prompts;
 mod sessions;
 mod support;

@@ -13,6 +13,7 @@ use super::rows::GgufRows;
 use super::tokenizer::GgufTokenizer;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
+use crate::source::stored::Stored;
 
 /// An open GGUF file of an architecture that is supported.
 #[derive(Debug)]
@@ -80,6 +81,13 @@ impl GgufModel {
             GgufKind::Bf16 => SpanDType::BF16,
             _ => SpanDType::F32,
         })
+    }
+
+    /// How a matrix is stored, if there is one of that name and type.
+    pub(crate) fn stored(&self, tensor: &str) -> Option<Stored> {
+        let kind = self.file.kind(&self.find(tensor)?.tensor).ok()?;
+        let floats = || self.dtype(tensor).ok().map(Stored::Floats);
+        kind.format().map(Stored::Integers).or_else(floats)
     }
 
     /// Reads a tensor of exactly `shape` in row-major order.
