@@ -9,6 +9,7 @@ use crate::text_codec::{TextCodec, TextError};
 
 mod chat;
 mod generation_config;
+mod gguf;
 mod small_files;
 mod tokenizer;
 
@@ -58,32 +59,24 @@ pub enum LocalModelError {
 }
 
 impl LocalModel {
-    /// Reads what a client needs, fetching it first if need be; weights of blocks are not touched. Blocks the thread.
+    /// Reads what a client needs, fetching it first if need be; weights of blocks are not touched. Of a GGUF file all of it
+    /// comes from the file. Blocks the thread.
     ///
     /// # Errors
     /// [`LocalModelError`]; each text names the file.
     pub fn load(source: &ModelSource) -> Result<Self, LocalModelError> {
-        let config = source.config().clone();
-        let tokenizer_config = optional_json(source, TOKENIZER_CONFIG_FILE)?;
-        let tokenizer = tokenizer::load(source, tokenizer_config.as_ref())?;
-        let advice = match optional_path(source, GENERATION_FILE)? {
-            Some(path) => {
-                let text = read_text(&path, MAX_CONFIG_BYTES)?;
-                GenerationFile::parse(&text).map_err(|reason| malformed(&path, reason))?
-            }
-            None => GenerationFile::default(),
+        let texts = match gguf::texts(source)? {
+            Some(texts) => texts,
+            None => Texts::of_folder(source)?,
         };
-        let path = source.file(CONFIG_FILE)?;
-        let basic = GenerationFile::parse_ends(&read_text(&path, MAX_CONFIG_BYTES)?)
-            .map_err(|reason| malformed(&path, reason))?;
         Ok(Self {
-            config,
+            config: source.config().clone(),
             head: ClientHead::load(source)?,
-            tokenizer,
-            eos: advice.eos.or(basic.eos).unwrap_or_default(),
-            bos: advice.bos.or(basic.bos),
-            generation: advice.defaults,
-            chat: chat::load(source, tokenizer_config.as_ref())?,
+            tokenizer: texts.tokenizer,
+            eos: texts.eos,
+            bos: texts.bos,
+            generation: texts.generation,
+            chat: texts.chat,
         })
     }
 
@@ -99,6 +92,40 @@ impl LocalModel {
     #[must_use]
     pub fn generation_defaults(&self) -> &GenerationDefaults {
         &self.generation
+    }
+}
+
+/// What a model says of texts.
+struct Texts {
+    tokenizer: TextCodec,
+    eos: Vec<u32>,
+    bos: Option<u32>,
+    generation: GenerationDefaults,
+    chat: Result<ChatTemplate, ChatTemplateError>,
+}
+
+impl Texts {
+    /// Reads the files beside the weights.
+    fn of_folder(source: &ModelSource) -> Result<Self, LocalModelError> {
+        let tokenizer_config = optional_json(source, TOKENIZER_CONFIG_FILE)?;
+        let tokenizer = tokenizer::load(source, tokenizer_config.as_ref())?;
+        let advice = match optional_path(source, GENERATION_FILE)? {
+            Some(path) => {
+                let text = read_text(&path, MAX_CONFIG_BYTES)?;
+                GenerationFile::parse(&text).map_err(|reason| malformed(&path, reason))?
+            }
+            None => GenerationFile::default(),
+        };
+        let path = source.file(CONFIG_FILE)?;
+        let basic = GenerationFile::parse_ends(&read_text(&path, MAX_CONFIG_BYTES)?)
+            .map_err(|reason| malformed(&path, reason))?;
+        Ok(Self {
+            tokenizer,
+            eos: advice.eos.or(basic.eos).unwrap_or_default(),
+            bos: advice.bos.or(basic.bos),
+            generation: advice.defaults,
+            chat: chat::load(source, tokenizer_config.as_ref())?,
+        })
     }
 }
 

@@ -57,8 +57,8 @@ pub enum LoadError {
         /// Shape in the file.
         found: Vec<usize>,
     },
-    /// A tensor of a type that is not read, such as a quantized one.
-    #[error("{}: tensor {tensor} is {found}; supported: F32, F16, BF16", .path.display())]
+    /// A tensor of a type that is not read.
+    #[error("{}: tensor {tensor} is {found}; supported: {supported}", .path.display())]
     UnsupportedDType {
         /// The file.
         path: PathBuf,
@@ -66,6 +66,8 @@ pub enum LoadError {
         tensor: String,
         /// Its type as the file names it.
         found: String,
+        /// All that would work, separated by commas.
+        supported: &'static str,
     },
     /// The operator asked for blocks that the model does not have.
     #[error(

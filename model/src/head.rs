@@ -14,10 +14,10 @@ use crate::kernels::packed::{Packed, Place};
 use crate::kernels::pool::Pool;
 use crate::kernels::product::product;
 use crate::kernels::sinks::Store;
-use crate::source::{Checkpoint, ModelSource, TensorRows};
+use crate::source::{Checkpoint, ModelSource, Stored, TensorRows};
 
 /// Embeddings, final norm and head of a model on the processor: the weights in the checkpoint's own type, all
-/// arithmetic in single precision.
+/// arithmetic in single precision but for a head of integers, which is multiplied as those of blocks are.
 #[derive(Debug)]
 pub struct ClientHead {
     level: Level,
@@ -37,7 +37,7 @@ pub struct ClientHead {
 /// Where the embedding of a token is found.
 #[derive(Debug)]
 enum Embeddings {
-    /// In the head, which the model ties to them.
+    /// In the head, which the model ties to them and which holds them without loss.
     Tied,
     /// In the checkpoint's file, of which only the rows in use take memory.
     Mapped(TensorRows),
@@ -81,24 +81,30 @@ impl ClientHead {
         let matrix = [config.vocab, config.hidden];
         let embeddings = checkpoint.rows(&ends.embeddings, matrix)?;
         let rows = checkpoint.rows(&ends.head, matrix)?;
-        let format = match checkpoint.dtype(&ends.head)? {
-            SpanDType::F32 => Format::F32,
-            SpanDType::F16 => Format::F16,
-            SpanDType::BF16 => Format::Bf16Exact,
+        let stored = checkpoint.stored(&ends.head, matrix)?;
+        let format = match stored {
+            Stored::Integers(format) => format,
+            Stored::Floats(SpanDType::F32) => Format::F32,
+            Stored::Floats(SpanDType::F16) => Format::F16,
+            Stored::Floats(SpanDType::BF16) => Format::Bf16Exact,
         };
         let mut head =
             Packed::zeros(format, config.vocab, config.hidden).map_err(LoadError::place)?;
-        head.fill(
-            level,
-            &pool,
-            Place::From(0),
-            config.vocab,
-            &|row, values| rows.read(row, values),
-        );
+        let (start, vocab) = (Place::From(0), config.vocab);
+        if let Stored::Integers(_) = stored {
+            head.fill_quantized(level, &pool, start, vocab, &|row, quantized| {
+                rows.read_quantized(row, quantized);
+            });
+        } else {
+            head.fill(level, &pool, start, vocab, &|row, values| {
+                rows.read(row, values);
+            });
+        }
         Ok(Self {
             level,
             pool,
-            embeddings: if config.tied_head {
+            // Scales of packed integers are rounded; the file's are not.
+            embeddings: if config.tied_head && matches!(stored, Stored::Floats(_)) {
                 Embeddings::Tied
             } else {
                 Embeddings::Mapped(embeddings)

@@ -45,7 +45,9 @@ pub use error::{HubError, LoadError};
 pub use head::{ClientHead, HeadError};
 pub use kernels::level::{KERNELS_VARIABLE, Level, LevelChoice, LevelError};
 pub use quant::{KvDType, Quant};
-pub use source::{HubOptions, ModelSource, SpanFiles, is_gguf_file, local_name};
+pub use source::{
+    GgufTokenizer, HubOptions, ModelSource, SpanFiles, StoredWeights, is_gguf_file, local_name,
+};
 
 /// Measures of the processor for this project's benchmarks; not for users.
 #[doc(hidden)]

@@ -36,7 +36,7 @@ fn verdict(error: &LoadError, model: &str) -> (Exit, Option<String>) {
         ),
         LoadError::UnsupportedDType { .. } => (
             Exit::BadData,
-            hint("choose a checkpoint with F32, F16 or BF16 weights"),
+            hint("choose a checkpoint with weights of a supported type"),
         ),
         LoadError::BlocksOutsideModel { .. } | LoadError::FamilyOnDevice { .. } => {
             (Exit::Usage, None)

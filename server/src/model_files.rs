@@ -15,7 +15,7 @@ use crate::plan::{Draft, Memory};
 pub(crate) fn open(config: &Config, progress_bar: bool) -> Result<ModelSource, Failure> {
     let choice = &config.model;
     let source = if choice.is_local {
-        ModelSource::directory(&choice.name)
+        ModelSource::local(&choice.name)
     } else {
         ModelSource::hub(HubOptions {
             revision: choice.revision.clone(),
@@ -38,10 +38,9 @@ pub(crate) fn open(config: &Config, progress_bar: bool) -> Result<ModelSource, F
 /// # Errors
 /// See [`failure`] and [`Draft::new`].
 pub(crate) fn draft(config: &Config, source: &ModelSource) -> Result<Draft, Failure> {
-    // The first block stands for all: a checkpoint has one type of weights.
-    let files = source.span_files(0..1);
-    let files = files.map_err(|error| failure(&error, &config.model.name))?;
-    Draft::new(config, source.config(), files.stored, Memory::of(config))
+    let stored = source.stored_weights();
+    let stored = stored.map_err(|error| failure(&error, &config.model.name))?;
+    Draft::new(config, source.config(), &stored, Memory::of(config))
 }
 
 /// Fetches what these blocks need, and loads nothing. Blocks for as long as it takes.

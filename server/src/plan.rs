@@ -15,7 +15,7 @@ mod report;
 
 use std::ops::Range;
 
-use block_model::{CpuOptions, KvDType, ModelConfig, Quant, SpanDType};
+use block_model::{CpuOptions, KvDType, ModelConfig, Quant, SpanDType, StoredWeights};
 use block_program::Failure;
 use block_protocol::{Compression, DType};
 
@@ -72,7 +72,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Resolves what the operator left open, as far as it can be known without the swarm.
     ///
-    /// `stored` is the type of the weights by their own files, which beats what the configuration says.
+    /// `stored` is how the weights are stored by their own files, which beats what the configuration says.
     ///
     /// # Errors
     /// Blocks outside the model, no default prefix, or a compression that the dtype rules out (exit 2); blocks that
@@ -80,7 +80,7 @@ impl Draft {
     pub(crate) fn new(
         config: &Config,
         model: &ModelConfig,
-        stored: Option<SpanDType>,
+        stored: &StoredWeights,
         memory: Memory,
     ) -> Result<Self, Failure> {
         let asked = &config.model.blocks;

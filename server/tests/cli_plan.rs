@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
-use block_testing::{Home, fable};
+use block_model::{BlockSpan, CpuOptions, CpuSpan, ModelSource, SpanDType};
+use block_testing::{Home, fable, repository};
 use serde_json::{Value, json};
 
 fn plan(home: &Home, flags: &[&str]) -> Value {
@@ -60,6 +61,26 @@ fn the_figures_are_those_of_the_formats() {
     let share = |key: &str| small[key].as_f64().unwrap() / report[key].as_f64().unwrap();
     assert!(share("bytes_per_block") < 0.3, "{small}");
     assert!(share("bytes_per_1k_tokens") < 0.15, "{small}");
+}
+
+/// Within 10 %, as for every checkpoint: here exactly, since the file's header is at hand.
+#[test]
+fn the_figures_of_gguf_files_are_what_is_then_held() {
+    let home = Home::new("block-server");
+    let folder = repository().join("models/fable-cut2");
+    for kind in ["f16", "q8_0", "q4_0", "q4_k", "q5_k", "q6_k"] {
+        let file = folder.join(format!("fable-cut2-{kind}.gguf"));
+        let model = file.to_str().unwrap();
+        let output = home.output(["plan", "--json", "--model", model, "--blocks", "1:2"]);
+        assert_eq!(output.code, Some(0), "{kind}: {}", output.stderr);
+        let report: Value = serde_json::from_str(&output.stdout).unwrap();
+        let source = ModelSource::gguf(&file).unwrap();
+        let options = CpuOptions::new(SpanDType::BF16);
+        let span = CpuSpan::load(&source, 1..2, &options).unwrap();
+        let held = span.description().weight_bytes;
+        assert_eq!(report["weight_bytes"], json!(held), "{kind}");
+        assert_eq!(report["download_bytes"], json!(0), "{kind}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) struct FoundModel {
 pub(crate) fn find(flags: &ModelFlags) -> Result<FoundModel, Failure> {
     let name = ModelName::parse(&flags.model)?;
     let source = if name.is_local {
-        ModelSource::directory(&name.name)
+        ModelSource::local(&name.name)
     } else {
         ModelSource::hub(hub_options(flags, &name.name)?)
     };

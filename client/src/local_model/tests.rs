@@ -195,3 +195,5 @@ fn errors_name_the_file() {
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
     assert!(text(&folder).contains("tokenizer.json: not found"));
 }
+
+mod gguf;

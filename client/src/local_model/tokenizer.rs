@@ -90,7 +90,7 @@ fn options(config: &Json) -> Result<SentencePieceOptions, String> {
     })
 }
 
-const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
 const SENTENCEPIECE_FILE: &str = "tokenizer.model";
 const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 

@@ -1,5 +1,9 @@
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
 use super::{ConfigError, ModelConfig, Positions, RopeConfig, RopeScaling};
 use crate::dtype::SpanDType;
+use crate::source::Packing;
 
 const TINY: &str = include_str!("../../tests/fixtures/tiny-llama/config.json");
 const TINY_V5: &str = include_str!("../../tests/fixtures/tiny-llama/config.v5.json");
@@ -161,5 +165,84 @@ fn a_wrong_rope_scaling_is_refused_by_field() {
     ] {
         let message = scaling(fields).unwrap_err().to_string();
         assert!(message.contains(named), "{fields}: {message}");
+    }
+}
+
+/// A configuration of every family.
+const FIXTURES: [&str; 7] = [
+    TINY,
+    TINY_V5,
+    include_str!("../../tests/fixtures/tiny-falcon/config.json"),
+    include_str!("../../tests/fixtures/tiny-gemma3/config.v5.json"),
+    include_str!("../../tests/fixtures/tiny-mixtral/config.json"),
+    include_str!("../../tests/fixtures/tiny-phi3/config.json"),
+    include_str!("../../tests/fixtures/tiny-qwen3-moe/config.json"),
+];
+
+/// A value that a field may have if nobody has checked it.
+fn wild_value() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        (0u32..64, any::<u64>()).prop_map(|(bits, number)| Json::from(number >> bits)),
+        any::<f64>().prop_map(Json::from),
+        "[a-z_]{0,8}".prop_map(Json::from),
+    ];
+    leaf.prop_recursive(2, 8, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            prop::collection::hash_map(
+                "factor|type|rope_type|rope_theta|quant_method|bits",
+                inner,
+                0..3
+            )
+            .prop_map(Json::from_iter),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn damaged_configurations_never_panic(
+        fixture in 0..FIXTURES.len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..6),
+        cut: prop::sample::Index,
+    ) {
+        let mut text: Vec<char> = FIXTURES[fixture].chars().collect();
+        for (place, letter) in changes {
+            let place = place.index(text.len());
+            text[place] = letter;
+        }
+        let cut: String = text[..cut.index(text.len())].iter().collect();
+        let _ = ModelConfig::parse(&text.iter().collect::<String>());
+        let _ = ModelConfig::parse(&cut);
+    }
+
+    /// What is accepted can be laid out: nothing overflows, and lists have a bounded length.
+    #[test]
+    fn wild_values_in_configurations_never_panic(
+        fixture in 0..FIXTURES.len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), wild_value()), 1..4),
+        quantization in prop::option::of(wild_value()),
+    ) {
+        let mut config: Json = serde_json::from_str(FIXTURES[fixture]).unwrap();
+        let fields = config.as_object_mut().unwrap();
+        for (place, value) in changes {
+            let name = fields.keys().nth(place.index(fields.len())).unwrap().clone();
+            if name != "architectures" {
+                fields.insert(name, value);
+            }
+        }
+        if let Some(value) = quantization {
+            fields.insert("quantization_config".to_owned(), value);
+        }
+        let text = config.to_string();
+        let _ = Packing::parse(&text);
+        if let Ok(config) = ModelConfig::parse(&text) {
+            prop_assert!(config.num_blocks <= super::MAX_BLOCKS);
+            prop_assert_eq!(config.windows.len(), config.num_blocks);
+            prop_assert!(config.values_per_block() > 0);
+        }
     }
 }

@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::kv_pool::KvPool;
 use super::options::CpuOptions;
-use super::packing::{Joined, ROUTER_FORMAT};
+use super::packing::{Joined, ROUTER_FORMAT, holds};
 use super::rotary::RotaryTable;
 use super::span::{CpuSpan, Parts};
 use super::weights::{AttentionWeights, BlockWeights, GatedWeights, MlpWeights, Norm, Projection};
@@ -46,15 +46,15 @@ impl CpuSpan {
         let pool = Pool::new(options.threads()).map_err(LoadError::place)?;
         let first = families::block(config, blocks.start);
         let checkpoint_dtype = checkpoint.dtype(&first.attention.query.weight())?;
-        let format = options.format(checkpoint_dtype);
         let loader = Loader {
             config,
             checkpoint: &checkpoint,
             level,
             pool: &pool,
-            format,
+            options,
             page_layout: options.page_layout(config),
         };
+        let format = loader.format(&Joined::qkv(&first.attention))?;
         let mut loaded = Vec::with_capacity(blocks.len());
         for block in blocks.clone() {
             loaded.push(loader.block(block)?);
@@ -108,7 +108,7 @@ struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     level: Level,
     pool: &'a Pool,
-    format: Format,
+    options: &'a CpuOptions,
     page_layout: PageLayout,
 }
 
@@ -125,9 +125,9 @@ impl Loader<'_> {
         Ok(BlockWeights {
             attention: AttentionWeights {
                 norm: self.norm(&attention.norm)?,
-                qkv: self.projection(&Joined::qkv(attention), self.format)?,
+                qkv: self.projection(&Joined::qkv(attention), None)?,
                 head_norms,
-                output: self.projection(&Joined::one(&attention.output), self.format)?,
+                output: self.projection(&Joined::one(&attention.output), None)?,
                 post_norm: optional(&attention.post_norm)?,
                 shape: self.attention_shape(number),
                 rotary: self.rotary(number),
@@ -169,15 +169,15 @@ impl Loader<'_> {
     fn mlp(&self, body: &MlpBody) -> Result<MlpWeights, LoadError> {
         Ok(match body {
             MlpBody::Plain { up, down } => MlpWeights::Plain {
-                up: self.projection(&Joined::one(up), self.format)?,
-                down: self.projection(&Joined::one(down), self.format)?,
+                up: self.projection(&Joined::one(up), None)?,
+                down: self.projection(&Joined::one(down), None)?,
             },
             MlpBody::Gated(gated) => MlpWeights::Gated(self.gated(gated)?),
             MlpBody::Mixture { router, experts } => {
                 let mixture = self.config.mixture.as_ref();
                 let mixture = mixture.expect("invariant: blocks with experts have a mixture");
                 MlpWeights::Mixture {
-                    router: self.projection(&Joined::one(router), ROUTER_FORMAT)?,
+                    router: self.projection(&Joined::one(router), Some(ROUTER_FORMAT))?,
                     experts: experts
                         .iter()
                         .map(|gated| self.gated(gated))
@@ -191,25 +191,44 @@ impl Loader<'_> {
 
     fn gated(&self, gated: &GatedLayout) -> Result<GatedWeights, LoadError> {
         Ok(GatedWeights {
-            gate_up: self.projection(&Joined::gate_up(gated), self.format)?,
-            down: self.projection(&Joined::one(&gated.down), self.format)?,
+            gate_up: self.projection(&Joined::gate_up(gated), None)?,
+            down: self.projection(&Joined::one(&gated.down), None)?,
         })
     }
 
-    fn projection(&self, joined: &Joined<'_>, format: Format) -> Result<Projection, LoadError> {
+    /// The format of a projection, by how its parts are stored.
+    fn format(&self, joined: &Joined<'_>) -> Result<Format, LoadError> {
+        let mut stored = Vec::with_capacity(joined.parts.len());
+        for (part, _) in &joined.parts {
+            let shape = [part.tensor_rows, joined.inputs];
+            stored.push(self.checkpoint.stored(&part.weight(), shape)?);
+        }
+        Ok(self.options.joined_format(stored))
+    }
+
+    /// - `format`: `None` for the one that suits it
+    fn projection(
+        &self,
+        joined: &Joined<'_>,
+        format: Option<Format>,
+    ) -> Result<Projection, LoadError> {
+        let format = format.map_or_else(|| self.format(joined), Ok)?;
         let (outputs, inputs) = (joined.outputs, joined.inputs);
         let mut weights = Packed::zeros(format, outputs, inputs).map_err(LoadError::place)?;
         let mut bias = Vec::new();
         for (part, place) in &joined.parts {
             let shape = [part.tensor_rows, inputs];
             let rows = self.checkpoint.rows(&part.weight(), shape)?;
-            weights.fill(
-                self.level,
-                self.pool,
-                *place,
-                part.outputs,
-                &|row, values| rows.read(part.tensor_row(row), values),
-            );
+            let (level, pool, outputs) = (self.level, self.pool, part.outputs);
+            if rows.format().is_some_and(|stored| holds(format, stored)) {
+                weights.fill_quantized(level, pool, *place, outputs, &|row, quantized| {
+                    rows.read_quantized(part.tensor_row(row), quantized);
+                });
+            } else {
+                weights.fill(level, pool, *place, outputs, &|row, values| {
+                    rows.read(part.tensor_row(row), values);
+                });
+            }
             if let Some(name) = part.bias() {
                 let values = self.checkpoint.read(&name, &[part.tensor_rows])?;
                 bias.resize(weights.panels() * PANEL, 0.0);

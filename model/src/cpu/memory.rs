@@ -1,11 +1,11 @@
 //! What a span will take, known before it is loaded.
 
 use super::options::CpuOptions;
-use super::packing;
+use super::packing::{self, Joined};
 use crate::config::ModelConfig;
-use crate::dtype::SpanDType;
 use crate::families;
 use crate::kernels::attention::PAGE_TOKENS;
+use crate::source::StoredWeights;
 
 /// Memory of a span with certain options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,20 +19,26 @@ pub struct CpuMemory {
 }
 
 impl CpuOptions {
-    /// What a span of this model will take. A configuration that does not say the type of its weights is read as f32, so
-    /// the weights may then turn out smaller.
-    pub fn memory(&self, config: &ModelConfig) -> CpuMemory {
+    /// What a span of this model will take. If nothing says the type of its weights, they are taken for f32 and may turn
+    /// out smaller.
+    pub fn memory(&self, config: &ModelConfig, weights: &StoredWeights) -> CpuMemory {
         let layout = self.page_layout(config);
         CpuMemory {
-            block_bytes: self.block_bytes(config, config.largest_block()),
+            block_bytes: (0..config.num_blocks)
+                .map(|number| self.block_bytes(config, number, weights))
+                .max()
+                .unwrap_or(0),
             kv_bytes_per_token: layout.bytes_per_token(),
             kv_page_tokens: PAGE_TOKENS,
         }
     }
 
     /// Weights of block `number`, packed, bytes; see [`CpuOptions::memory`].
-    pub fn block_bytes(&self, config: &ModelConfig, number: usize) -> u64 {
-        let format = self.format(config.dtype.unwrap_or(SpanDType::F32));
+    pub fn block_bytes(&self, config: &ModelConfig, number: usize, weights: &StoredWeights) -> u64 {
+        let format = |joined: &Joined<'_>| {
+            let names = joined.parts.iter().map(|(part, _)| part.weight());
+            self.joined_format(names.map(|name| weights.of(&name, config)))
+        };
         packing::block_bytes(&families::block(config, number), format) as u64
     }
 }
@@ -44,6 +50,7 @@ mod tests {
     use super::*;
     use crate::contract::BlockSpan;
     use crate::cpu::CpuSpan;
+    use crate::dtype::SpanDType;
     use crate::quant::{KvDType, Quant};
     use crate::source::ModelSource;
 
@@ -58,21 +65,34 @@ mod tests {
             .collect()
     }
 
+    /// fable-cut2 in every kind of GGUF.
+    fn gguf_sources() -> Vec<ModelSource> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/fable-cut2");
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| crate::is_gguf_file(path));
+        files.map(|path| ModelSource::gguf(path).unwrap()).collect()
+    }
+
     #[test]
     fn a_loaded_span_of_any_family_takes_what_was_said() {
-        for source in sources() {
+        let sources = sources().into_iter().map(|source| (source, 1..3));
+        let gguf = gguf_sources().into_iter().map(|source| (source, 0..2));
+        for (source, blocks) in sources.chain(gguf) {
+            let weights = source.stored_weights().unwrap();
             for quant in Quant::ALL {
                 let options = CpuOptions {
                     quant,
                     ..CpuOptions::new(SpanDType::BF16)
                 };
-                let memory = options.memory(source.config());
-                let span = CpuSpan::load(&source, 1..3, &options).unwrap();
+                let memory = options.memory(source.config(), &weights);
+                let span = CpuSpan::load(&source, blocks.clone(), &options).unwrap();
                 let held = span.description();
                 let what = format!("{} in {quant}", source.name());
-                let blocks = [1, 2].map(|number| options.block_bytes(source.config(), number));
-                assert_eq!(held.weight_bytes, blocks.iter().sum::<u64>(), "{what}");
-                assert!(blocks.into_iter().all(|bytes| bytes <= memory.block_bytes));
+                let block_bytes = |number| options.block_bytes(source.config(), number, &weights);
+                let bytes: Vec<u64> = blocks.clone().map(block_bytes).collect();
+                assert_eq!(held.weight_bytes, bytes.iter().sum::<u64>(), "{what}");
+                assert!(bytes.into_iter().all(|bytes| bytes <= memory.block_bytes));
                 assert_eq!(
                     held.kv_bytes_per_token_per_block, memory.kv_bytes_per_token,
                     "{what}"
@@ -85,6 +105,7 @@ mod tests {
     fn every_pair_of_formats_takes_what_was_said() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let source = ModelSource::directory(fixture).unwrap();
+        let weights = source.stored_weights().unwrap();
         for quant in Quant::ALL {
             for kv_dtype in KvDType::ALL {
                 let options = CpuOptions {
@@ -92,7 +113,7 @@ mod tests {
                     kv_dtype: Some(kv_dtype),
                     ..CpuOptions::new(SpanDType::BF16)
                 };
-                let memory = options.memory(source.config());
+                let memory = options.memory(source.config(), &weights);
                 let span = CpuSpan::load(&source, 1..3, &options).unwrap();
                 let held = span.description();
                 let kv = (memory.kv_bytes_per_token, memory.kv_page_tokens);

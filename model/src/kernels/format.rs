@@ -52,16 +52,8 @@ pub(crate) enum Format {
     /// 4-bit integers, a scale for 32 inputs; multiplied by activations quantized to 8 bits.
     Int4,
     /// 4-bit integers without sign, a scale and a minimum for 32 inputs; multiplied as `Int4`.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no checkpoint is read in this format yet")
-    )]
     Int4Min,
     /// 6-bit integers, a scale for 16 inputs and a minimum for 32; multiplied as `Int4`.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no checkpoint is read in this format yet")
-    )]
     Int6,
     /// 4-bit indices into the NF4 table, a scale for 64 inputs; multiplied by activations rounded to bf16.
     Nf4,

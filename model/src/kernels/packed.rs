@@ -83,10 +83,6 @@ impl Packed {
     /// Packs a quantized tensor's rows as they are, in parallel over panels.
     ///
     /// - `rows`: their number; `read(row, quantized)` writes one, within what [`QuantizedRow`] says of the format
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no checkpoint is read in this way yet")
-    )]
     pub(crate) fn fill_quantized(
         &mut self,
         level: Level,

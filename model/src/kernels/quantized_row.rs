@@ -16,10 +16,6 @@ use super::format::{INT_BLOCK, INT6_BLOCK};
 /// Their scales and minimums are rounded to f16, those above its range to its largest. All other formats are made of
 /// the weights that the three stand for.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "no checkpoint is read in this way yet")
-)]
 pub(crate) struct QuantizedRow<'a> {
     /// `[inputs]`
     pub(crate) integers: &'a mut [i8],
@@ -27,6 +23,33 @@ pub(crate) struct QuantizedRow<'a> {
     pub(crate) scales: &'a mut [f32],
     /// `[inputs / INT_BLOCK]`, rounded up.
     pub(crate) minimums: &'a mut [f32],
+}
+
+impl QuantizedRow<'_> {
+    /// The same row, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> QuantizedRow<'_> {
+        QuantizedRow {
+            integers: self.integers,
+            scales: self.scales,
+            minimums: self.minimums,
+        }
+    }
+
+    /// The weights that the row stands for: `[inputs]`.
+    pub(crate) fn weights(&self, values: &mut [f32]) {
+        let groups = values
+            .chunks_mut(INT6_BLOCK)
+            .zip(self.integers.chunks(INT6_BLOCK));
+        for (group, (values, integers)) in groups.enumerate() {
+            let (scale, minimum) = (
+                self.scales[group],
+                self.minimums[group * INT6_BLOCK / INT_BLOCK],
+            );
+            for (value, integer) in values.iter_mut().zip(integers) {
+                *value = scale * f32::from(*integer) + minimum;
+            }
+        }
+    }
 }
 
 /// The memory of a [`QuantizedRow`], with zeros behind the inputs.

@@ -1,22 +1,25 @@
-//! The weights of one span: only what holds its tensors is fetched and opened.
+//! The weights of one span, by the tensors' names, however a model keeps them.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::index::WeightIndex;
+use super::gguf::GgufModel;
 use super::model_source::ModelSource;
-use super::shard::{Shard, TensorRows};
+use super::shards::Shards;
+use super::stored::Stored;
+use super::tensor_rows::TensorRows;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
 
 /// Open files that between them hold a set of tensors.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
-    shards: Vec<Shard>,
-    /// Tensor name to a number in `shards` and the name there.
-    places: HashMap<String, (usize, String)>,
-    /// The index, or the single file: where a missing tensor should have been named.
-    table: PathBuf,
+    files: Files,
+}
+
+#[derive(Debug)]
+enum Files {
+    Gguf(Arc<GgufModel>),
+    Safetensors(Shards),
 }
 
 impl Checkpoint {
@@ -26,64 +29,57 @@ impl Checkpoint {
     /// [`LoadError::MissingTensor`], [`LoadError::MissingShard`], [`LoadError::Damaged`],
     /// [`LoadError::NotFound`], [`LoadError::PickleOnly`], [`LoadError::Hub`], [`LoadError::Io`].
     pub(crate) fn open(source: &ModelSource, tensors: &[String]) -> Result<Self, LoadError> {
-        let index = source.weight_index()?;
-        let wanted = index.files_of(tensors)?;
-        let shards = source.shards(&wanted)?;
-        let mut places = HashMap::with_capacity(tensors.len());
-        for (number, (wanted, shard)) in wanted.iter().zip(&shards).enumerate() {
-            for tensor in &wanted.tensors {
-                let name = shard.spelling(tensor);
-                let name = name.unwrap_or_else(|| tensor.clone());
-                places.insert(tensor.clone(), (number, name));
-            }
-        }
-        let table = match index {
-            WeightIndex::Single => shards.first().map(|shard| shard.path().to_owned()),
-            WeightIndex::Sharded { path, .. } => Some(path),
+        let files = match source.gguf_model() {
+            Some(model) => Files::Gguf(Arc::clone(model)),
+            None => Files::Safetensors(Shards::open(source, tensors)?),
         };
-        Ok(Self {
-            shards,
-            places,
-            table: table.unwrap_or_default(),
-        })
+        Ok(Self { files })
     }
 
-    /// Type of a tensor as stored.
+    /// Type of a tensor as stored; of one of integers in a GGUF file, single precision, which holds its weights without
+    /// loss; of a packed one of safetensors, that in which its publisher unpacks it.
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`].
     pub(crate) fn dtype(&self, tensor: &str) -> Result<SpanDType, LoadError> {
-        let (shard, name) = self.find(tensor)?;
-        shard.dtype(name)
+        match &self.files {
+            Files::Gguf(model) => model.dtype(tensor),
+            Files::Safetensors(shards) => shards.dtype(tensor),
+        }
+    }
+
+    /// How a matrix of exactly `shape` is stored.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub(crate) fn stored(&self, tensor: &str, shape: [usize; 2]) -> Result<Stored, LoadError> {
+        match self.rows(tensor, shape)?.format() {
+            Some(format) => Ok(Stored::Integers(format)),
+            None => self.dtype(tensor).map(Stored::Floats),
+        }
     }
 
     /// Reads a tensor of exactly `shape` in row-major order.
     ///
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
-    /// [`LoadError::Io`].
+    /// [`LoadError::Damaged`], [`LoadError::Io`].
     pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let (shard, name) = self.find(tensor)?;
-        shard.read(name, shape)
+        match &self.files {
+            Files::Gguf(model) => model.read(tensor, shape),
+            Files::Safetensors(shards) => shards.read(tensor, shape),
+        }
     }
 
-    /// Maps a matrix of exactly `shape`, `[rows, values]`, to be read row by row.
+    /// Maps a matrix of exactly `shape`, `[rows, values]`, to be read row by row. If it is packed, the rows'
+    /// [`TensorRows::format`] tell how.
     ///
     /// # Errors
     /// As [`Checkpoint::read`].
     pub(crate) fn rows(&self, tensor: &str, shape: [usize; 2]) -> Result<TensorRows, LoadError> {
-        let (shard, name) = self.find(tensor)?;
-        shard.rows(name, shape)
-    }
-
-    /// The file that holds a tensor, and its name there.
-    fn find(&self, tensor: &str) -> Result<(&Shard, &str), LoadError> {
-        let place = self.places.get(tensor);
-        let found =
-            place.and_then(|(number, name)| Some((self.shards.get(*number)?, name.as_str())));
-        found.ok_or_else(|| LoadError::MissingTensor {
-            path: self.table.clone(),
-            tensor: tensor.to_owned(),
-        })
+        match &self.files {
+            Files::Gguf(model) => model.rows(tensor, shape).map(TensorRows::Gguf),
+            Files::Safetensors(shards) => shards.rows(tensor, shape),
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! A model by its files, wherever they are.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::gguf::{GgufModel, GgufTokenizer};
 use super::hub::{HubRepository, ShardAtHand};
 use super::hub_options::HubOptions;
 use super::index::{INDEX_FILE, PICKLED_FILES, SINGLE_FILE, WantedTensors, WeightIndex};
+use super::is_gguf_file;
+use super::packed::Packing;
 use super::shard::Shard;
 use super::small_file::read_text;
 use crate::config::ModelConfig;
@@ -18,21 +22,55 @@ use crate::error::{HubError, LoadError};
 pub struct ModelSource {
     files: Files,
     config: ModelConfig,
+    packing: Packing,
 }
 
 #[derive(Debug)]
 enum Files {
     Directory(PathBuf),
+    Gguf(Arc<GgufModel>),
     Hub(HubRepository),
 }
 
 impl ModelSource {
+    /// Opens a model of this machine: a GGUF file by its name, or else a directory.
+    ///
+    /// # Errors
+    /// As [`ModelSource::gguf`] and [`ModelSource::directory`].
+    pub fn local(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        if is_gguf_file(path) {
+            Self::gguf(path)
+        } else {
+            Self::directory(path)
+        }
+    }
+
     /// Opens a checkpoint in a local directory.
     ///
     /// # Errors
     /// [`LoadError::NotFound`] without a `config.json`, [`LoadError::Config`], [`LoadError::Io`].
     pub fn directory(path: impl Into<PathBuf>) -> Result<Self, LoadError> {
         Self::open(Files::Directory(path.into()))
+    }
+
+    /// Opens a model that is one GGUF file.
+    ///
+    /// # Errors
+    /// [`LoadError::NotFound`], [`LoadError::Damaged`], [`LoadError::Config`], [`LoadError::Io`].
+    pub fn gguf(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let model = GgufModel::open(path)?;
+        let config = ModelConfig::parse(&model.config_json()?.to_string());
+        let config = config.map_err(|source| LoadError::Config {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            files: Files::Gguf(Arc::new(model)),
+            config,
+            packing: Packing::None,
+        })
     }
 
     /// Opens a repository of the hub at one commit.
@@ -46,28 +84,62 @@ impl ModelSource {
     fn open(files: Files) -> Result<Self, LoadError> {
         let path = files.file(CONFIG_FILE)?;
         let text = read_text(&path)?;
-        let config =
-            ModelConfig::parse(&text).map_err(|source| LoadError::Config { path, source })?;
-        Ok(Self { files, config })
+        let parsed = ModelConfig::parse(&text).and_then(|config| {
+            let packing = Packing::parse(&text)?;
+            Ok((config, packing))
+        });
+        let (config, packing) = parsed.map_err(|source| LoadError::Config { path, source })?;
+        Ok(Self {
+            files,
+            config,
+            packing,
+        })
     }
 
-    /// What `config.json` says.
+    /// What `config.json` says, or the metadata of a GGUF file.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// `owner/name` on the hub, or the directory as given.
+    /// What a GGUF file says of its tokenizer; `None` for a model of several files.
+    ///
+    /// # Errors
+    /// [`LoadError::Damaged`] if the file has no vocabulary, or not all of it.
+    pub fn gguf_tokenizer(&self) -> Result<Option<GgufTokenizer>, LoadError> {
+        self.gguf_model().map(|model| model.tokenizer()).transpose()
+    }
+
+    /// The chat template of a GGUF file; `None` if it has none, and for a model of several files.
+    pub fn gguf_chat_template(&self) -> Option<&str> {
+        self.gguf_model()?.chat_template()
+    }
+
+    /// The GGUF file, if the model is one.
+    pub(super) fn gguf_model(&self) -> Option<&Arc<GgufModel>> {
+        match &self.files {
+            Files::Gguf(model) => Some(model),
+            Files::Directory(_) | Files::Hub(_) => None,
+        }
+    }
+
+    /// How matrices are packed, by `config.json`.
+    pub(super) fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// `owner/name` on the hub, or the directory or file as given.
     pub fn name(&self) -> String {
         match &self.files {
             Files::Directory(path) => path.display().to_string(),
+            Files::Gguf(model) => model.path().display().to_string(),
             Files::Hub(repository) => repository.name().to_owned(),
         }
     }
 
-    /// The commit that every file comes from; `None` for a directory.
+    /// The commit that every file comes from; `None` for a directory or a file.
     pub fn commit(&self) -> Option<&str> {
         match &self.files {
-            Files::Directory(_) => None,
+            Files::Directory(_) | Files::Gguf(_) => None,
             Files::Hub(repository) => Some(repository.commit()),
         }
     }
@@ -75,7 +147,7 @@ impl ModelSource {
     /// Path of one of the model's files, fetched first if need be; `name` is a plain file name.
     ///
     /// # Errors
-    /// [`LoadError::NotFound`] in a directory, [`LoadError::Hub`] on the hub.
+    /// [`LoadError::NotFound`] in a directory, or beside a GGUF file; [`LoadError::Hub`] on the hub.
     pub fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
         self.files.file(name)
     }
@@ -110,12 +182,12 @@ impl ModelSource {
 
     /// A file of weights, if its header is on this machine; nothing is fetched.
     pub(super) fn shard_at_hand(&self, file: &str) -> Result<Option<ShardAtHand>, LoadError> {
-        match &self.files {
-            Files::Directory(directory) => {
-                let path = Some(directory.join(file)).filter(|path| path.exists());
+        match self.files.place(file) {
+            Place::Local(path) => {
+                let path = Some(path).filter(|path| path.exists());
                 path.map(|path| ShardAtHand::whole(&path)).transpose()
             }
-            Files::Hub(repository) => repository.shard_at_hand(file),
+            Place::Hub(repository) => repository.shard_at_hand(file),
         }
     }
 
@@ -127,40 +199,52 @@ impl ModelSource {
     /// Opens files that hold tensors, each with the bytes of these; on the hub they are fetched first
     /// if need be, and nothing else of the files.
     pub(super) fn shards(&self, wanted: &[WantedTensors]) -> Result<Vec<Shard>, LoadError> {
-        match &self.files {
-            Files::Directory(directory) => {
-                let open = |wanted: &WantedTensors| {
-                    let opened = Shard::open(&directory.join(&wanted.file));
-                    opened.map_err(|error| missing_shard(error, wanted))
-                };
-                wanted.iter().map(open).collect()
-            }
-            Files::Hub(repository) => repository.shards(wanted),
+        if let Files::Hub(repository) = &self.files {
+            return repository.shards(wanted);
         }
+        let open = |wanted: &WantedTensors| {
+            let opened = self.file(&wanted.file).and_then(|path| Shard::open(&path));
+            opened.map_err(|error| missing_shard(error, wanted))
+        };
+        wanted.iter().map(open).collect()
     }
 }
 
+/// Where one of a model's files is, or would be.
+enum Place<'a> {
+    Local(PathBuf),
+    Hub(&'a HubRepository),
+}
+
 impl Files {
-    fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
+    fn place(&self, name: &str) -> Place<'_> {
         match self {
-            Self::Directory(directory) => existing(directory.join(name)),
-            Self::Hub(repository) => Ok(repository.file(name)?),
+            Self::Directory(directory) => Place::Local(directory.join(name)),
+            Self::Gguf(model) => Place::Local(model.path().with_file_name(name)),
+            Self::Hub(repository) => Place::Hub(repository),
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<PathBuf, LoadError> {
+        match self.place(name) {
+            Place::Local(path) => existing(path),
+            Place::Hub(repository) => Ok(repository.file(name)?),
         }
     }
 
     /// Whether the file, or a part of it, is here.
     fn knows(&self, name: &str) -> bool {
-        match self {
-            Self::Directory(directory) => directory.join(name).exists(),
-            Self::Hub(repository) => repository.knows(name),
+        match self.place(name) {
+            Place::Local(path) => path.exists(),
+            Place::Hub(repository) => repository.knows(name),
         }
     }
 
     /// Checks that there is such a file; fetches none of it.
     fn find(&self, name: &str) -> Result<(), LoadError> {
-        match self {
-            Self::Directory(directory) => existing(directory.join(name)).map(|_| ()),
-            Self::Hub(repository) => Ok(repository.find(name)?),
+        match self.place(name) {
+            Place::Local(path) => existing(path).map(drop),
+            Place::Hub(repository) => Ok(repository.find(name)?),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One safetensors file: its checked header and its tensors as floats.
+//! One safetensors file: its checked header and its tensors, as floats or as bytes.
 //!
 //! | offset | size | field  | value                                                  |
 //! |-------:|-----:|--------|--------------------------------------------------------|
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorInfo};
 
 use super::mapped_file::MappedFile;
 use super::small_file::io_error;
@@ -50,13 +50,12 @@ impl Shard {
         }
         // Maps the whole file, but reads only the header's pages.
         let whole = file.map(0..size_bytes).map_err(io)?;
-        let (header_bytes, metadata) =
-            SafeTensors::read_metadata(&whole).map_err(|error| damaged(describe(&error)))?;
+        let (tensors_start, metadata) = parse(&whole).map_err(damaged)?;
         drop(whole);
         Ok(Self {
             path: path.to_owned(),
             file,
-            tensors_start: HEADER_START + header_bytes as u64,
+            tensors_start,
             metadata,
         })
     }
@@ -96,8 +95,15 @@ impl Shard {
 
     /// Which bytes of the file a tensor is; `None` if the header does not name it.
     pub(crate) fn range(&self, tensor: &str) -> Option<Range<u64>> {
-        let (start, end) = self.metadata.info(tensor)?.data_offsets;
-        Some(self.tensors_start + start as u64..self.tensors_start + end as u64)
+        Some(self.range_of(self.metadata.info(tensor)?))
+    }
+
+    /// Shape of a tensor.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`].
+    pub(crate) fn shape(&self, tensor: &str) -> Result<&[usize], LoadError> {
+        Ok(&self.info(tensor)?.shape)
     }
 
     /// Type of a tensor as stored.
@@ -105,16 +111,11 @@ impl Shard {
     /// # Errors
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`].
     pub(crate) fn dtype(&self, tensor: &str) -> Result<SpanDType, LoadError> {
-        let info = self.metadata.info(tensor);
-        match info.ok_or_else(|| self.missing(tensor))?.dtype {
+        match self.info(tensor)?.dtype {
             Dtype::F32 => Ok(SpanDType::F32),
             Dtype::BF16 => Ok(SpanDType::BF16),
             Dtype::F16 => Ok(SpanDType::F16),
-            other => Err(LoadError::UnsupportedDType {
-                path: self.path.clone(),
-                tensor: tensor.to_owned(),
-                found: format!("{other:?}"),
-            }),
+            other => Err(self.unsupported(tensor, other)),
         }
     }
 
@@ -124,7 +125,8 @@ impl Shard {
     /// [`LoadError::MissingTensor`], [`LoadError::UnsupportedDType`], [`LoadError::WrongShape`],
     /// [`LoadError::Io`].
     pub(crate) fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let (bytes, stored) = self.map(tensor, shape)?;
+        let stored = self.dtype(tensor)?;
+        let bytes = self.map(tensor, shape)?;
         let mut values = vec![0.0; bytes.len() / stored.size_bytes()];
         decode(&bytes, stored, &mut values);
         Ok(values)
@@ -134,15 +136,30 @@ impl Shard {
     ///
     /// # Errors
     /// As [`Shard::read`].
-    pub(crate) fn rows(&self, tensor: &str, shape: [usize; 2]) -> Result<TensorRows, LoadError> {
-        let (bytes, stored) = self.map(tensor, &shape)?;
-        Ok(TensorRows { bytes, stored })
+    pub(crate) fn rows(&self, tensor: &str, shape: [usize; 2]) -> Result<FloatRows, LoadError> {
+        let stored = self.dtype(tensor)?;
+        let bytes = self.map(tensor, &shape)?;
+        Ok(FloatRows { bytes, stored })
     }
 
-    fn map(&self, tensor: &str, shape: &[usize]) -> Result<(Mmap, SpanDType), LoadError> {
-        let stored = self.dtype(tensor)?;
-        let info = self.metadata.info(tensor);
-        let info = info.ok_or_else(|| self.missing(tensor))?;
+    /// Maps the bytes of a tensor of exactly this type and shape.
+    ///
+    /// # Errors
+    /// As [`Shard::read`].
+    pub(crate) fn bytes(
+        &self,
+        tensor: &str,
+        dtype: Dtype,
+        shape: &[usize],
+    ) -> Result<Mmap, LoadError> {
+        match self.info(tensor)?.dtype {
+            found if found == dtype => self.map(tensor, shape),
+            other => Err(self.unsupported(tensor, other)),
+        }
+    }
+
+    fn map(&self, tensor: &str, shape: &[usize]) -> Result<Mmap, LoadError> {
+        let info = self.info(tensor)?;
         if info.shape != shape {
             return Err(LoadError::WrongShape {
                 path: self.path.clone(),
@@ -151,30 +168,45 @@ impl Shard {
                 found: info.shape.clone(),
             });
         }
-        let range = self.range(tensor).ok_or_else(|| self.missing(tensor))?;
-        let bytes = self.file.map(range).map_err(|source| LoadError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        Ok((bytes, stored))
+        self.file
+            .map(self.range_of(info))
+            .map_err(|source| LoadError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 
-    fn missing(&self, tensor: &str) -> LoadError {
-        LoadError::MissingTensor {
+    fn range_of(&self, info: &TensorInfo) -> Range<u64> {
+        let (start, end) = info.data_offsets;
+        self.tensors_start + start as u64..self.tensors_start + end as u64
+    }
+
+    fn info(&self, tensor: &str) -> Result<&TensorInfo, LoadError> {
+        let info = self.metadata.info(tensor);
+        info.ok_or_else(|| LoadError::MissingTensor {
             path: self.path.clone(),
             tensor: tensor.to_owned(),
+        })
+    }
+
+    fn unsupported(&self, tensor: &str, found: Dtype) -> LoadError {
+        LoadError::UnsupportedDType {
+            path: self.path.clone(),
+            tensor: tensor.to_owned(),
+            found: format!("{found:?}"),
+            supported: SUPPORTED,
         }
     }
 }
 
-/// A mapped matrix. It takes no memory of its own: its pages are the file's.
+/// A mapped matrix of floats.
 #[derive(Debug)]
-pub(crate) struct TensorRows {
+pub(crate) struct FloatRows {
     bytes: Mmap,
     stored: SpanDType,
 }
 
-impl TensorRows {
+impl FloatRows {
     /// Reads row `row`, which has as many values as `values`.
     pub(crate) fn read(&self, row: usize, values: &mut [f32]) {
         let row_bytes = values.len() * self.stored.size_bytes();
@@ -186,8 +218,18 @@ impl TensorRows {
     }
 }
 
+/// Checks a file's header against its size: the offset of its first tensor, and its table.
+///
+/// # Errors
+/// What is wrong, in words that an operator understands.
+fn parse(file: &[u8]) -> Result<(u64, Metadata), String> {
+    let (header_bytes, metadata) =
+        SafeTensors::read_metadata(file).map_err(|error| describe(&error))?;
+    Ok((HEADER_START + header_bytes as u64, metadata))
+}
+
 /// Widens stored values; every value of a half type is one of single precision.
-fn decode(bytes: &[u8], stored: SpanDType, values: &mut [f32]) {
+pub(super) fn decode(bytes: &[u8], stored: SpanDType, values: &mut [f32]) {
     let halves = bytes.as_chunks::<2>().0.iter().zip(values.iter_mut());
     match stored {
         SpanDType::F32 => {
@@ -216,6 +258,10 @@ fn describe(error: &SafeTensorError) -> String {
     }
 }
 
+/// What is read without a `quantization_config` that fits the tensor.
+const SUPPORTED: &str =
+    "F32, F16, BF16, and with a quantization_config in config.json 4-bit GPTQ and AWQ, and F8_E4M3";
+
 /// Bytes before the header.
 const HEADER_START: u64 = 8;
 
@@ -226,7 +272,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Shard, SpanDType, decode};
+    use super::{Shard, SpanDType, decode, parse};
 
     /// A file with one tensor `w` of shape `[2, 2]`.
     fn small_file() -> Vec<u8> {
@@ -262,6 +308,77 @@ mod tests {
             if let Some(values) = read(&bytes) {
                 prop_assert_eq!(values.len(), 4);
             }
+        }
+    }
+
+    /// A file whose header is these bytes, with `tensor_bytes` behind it.
+    fn with_header(header: &[u8], tensor_bytes: usize) -> Vec<u8> {
+        let length = (header.len() as u64).to_le_bytes();
+        [&length, header, &vec![0; tensor_bytes]].concat()
+    }
+
+    /// Parses a file, and checks that all its tensors lie inside it.
+    fn assert_inside(file: &[u8]) {
+        let Ok((start, metadata)) = parse(file) else {
+            return;
+        };
+        for info in metadata.tensors().values() {
+            let (first, end) = info.data_offsets;
+            assert!(first <= end && start + end as u64 <= file.len() as u64);
+        }
+    }
+
+    /// Two tensors, one after the other.
+    const TWO: &str = r#"{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"F16","shape":[4],"data_offsets":[16,24]}}"#;
+
+    #[test]
+    fn tensors_that_overlap_or_leave_the_file_are_refused() {
+        assert!(parse(&with_header(TWO.as_bytes(), 24)).is_ok());
+        for (from, to) in [
+            ("[16,24]", "[8,16]"),
+            ("[16,24]", "[24,32]"),
+            ("[16,24]", "[24,16]"),
+            ("[16,24]", "[16,18446744073709551615]"),
+            ("[4]", "[5]"),
+            ("[2,2]", "[4611686018427387904,4]"),
+            ("\"F16\"", "\"F17\""),
+        ] {
+            let header = TWO.replace(from, to);
+            assert!(parse(&with_header(header.as_bytes(), 24)).is_err(), "{to}");
+        }
+        for length in [u64::MAX, 1 << 40, 1 << 27] {
+            let file = [&length.to_le_bytes()[..], &[b'{'; 64]].concat();
+            assert!(parse(&file).is_err(), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_headers_never_panic(
+            changes in prop::collection::vec((0usize..200, any::<u8>()), 0..8),
+            cut in 0usize..200,
+            digits in "[0-9]{0,20}",
+            place in 0usize..200,
+        ) {
+            let mut header = TWO.as_bytes().to_vec();
+            let place = place % header.len();
+            header.splice(place..place, digits.bytes());
+            assert_inside(&with_header(&header, 24));
+            for (place, byte) in changes {
+                let place = place % header.len();
+                header[place] = byte;
+            }
+            assert_inside(&with_header(&header, 24));
+            let file = with_header(&header, 24);
+            assert_inside(&file[..cut % file.len()]);
+        }
+
+        #[test]
+        fn headers_of_json_never_panic(
+            header in r#"\{("[a-c]{1,2}":\{"dtype":"(F32|I8|BF16|F8_E4M3)","shape":\[[0-9]{1,20}(,[0-9]{1,3})?\],"data_offsets":\[[0-9]{1,3},[0-9]{1,20}\]\},?){0,4}\}"#,
+            bytes in 0usize..64,
+        ) {
+            assert_inside(&with_header(header.as_bytes(), bytes));
         }
     }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::hub::ShardAtHand;
 use super::index::{INDEX_FILE, SINGLE_FILE, WeightIndex};
 use super::model_source::{ModelSource, is_absence};
+use super::stored::PackedNames;
 use crate::checks::check_blocks_of_model;
 use crate::dtype::SpanDType;
 use crate::error::LoadError;
@@ -16,7 +17,7 @@ use crate::families::{self, BlockLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpanFiles {
     /// Bytes of its tensors that are not on this machine yet: exact for blocks in files of which a part is here, else by
-    /// `config.json`, within a thousandth of their size in a checkpoint that is what it says. Zero for a local directory, from which nothing is fetched.
+    /// `config.json`, within a thousandth of their size in a checkpoint that is what it says. Zero for a local directory or file, from which nothing is fetched.
     pub download_bytes: u64,
     /// Type of the weights by the file that holds the first one, if that is on this machine.
     pub stored: Option<SpanDType>,
@@ -30,13 +31,15 @@ impl ModelSource {
     /// [`LoadError::NotFound`] for a directory without weights.
     pub fn span_files(&self, blocks: Range<usize>) -> Result<SpanFiles, LoadError> {
         check_blocks_of_model(&blocks, self.config())?;
-        let index = if self.knows(SINGLE_FILE) {
-            Some(WeightIndex::Single)
-        } else if self.commit().is_none() {
-            Some(self.weight_index()?)
-        } else {
-            self.index_at_hand()?
-        };
+        if let Some(model) = self.gguf_model() {
+            let first = families::block(self.config(), blocks.start);
+            return Ok(SpanFiles {
+                download_bytes: 0,
+                stored: model.dtype(&first.attention.query.weight()).ok(),
+            });
+        }
+        let packed = PackedNames::of(self)?;
+        let index = packed.index();
         let mut shards: HashMap<&str, Option<ShardAtHand>> = HashMap::new();
         let mut files = SpanFiles::default();
         for block in blocks {
@@ -44,23 +47,30 @@ impl ModelSource {
             let first = layout.attention.query.weight();
             let mut missing_bytes = Some(0u64);
             for tensor in layout.tensor_names() {
-                let place = index.as_ref().and_then(|index| index.file_of(&tensor));
-                let shard = match place.map(|file| (file, shards.entry(file))) {
-                    None => None,
-                    Some((_, Entry::Occupied(known))) => known.into_mut().as_ref(),
-                    Some((file, Entry::Vacant(new))) => {
-                        new.insert(self.shard_at_hand(file)?).as_ref()
+                let mut of_tensor = None;
+                for name in self.packing().stored_names(&tensor) {
+                    let place = index.and_then(|index| index.file_of(&name));
+                    let shard = match place.map(|file| (file, shards.entry(file))) {
+                        None => continue,
+                        Some((_, Entry::Occupied(known))) => known.into_mut().as_ref(),
+                        Some((file, Entry::Vacant(new))) => {
+                            new.insert(self.shard_at_hand(file)?).as_ref()
+                        }
+                    };
+                    let Some(shard) = shard else {
+                        of_tensor = None;
+                        break;
+                    };
+                    of_tensor = Some(of_tensor.unwrap_or(0) + shard.missing_bytes(&name));
+                    if files.stored.is_none() && name == first {
+                        files.stored = shard.dtype(&name);
                     }
-                };
-                let of_tensor = shard.map(|shard| shard.missing_bytes(&tensor));
+                }
                 missing_bytes = missing_bytes
                     .zip(of_tensor)
                     .map(|(sum, more)| sum.saturating_add(more));
-                if files.stored.is_none() && tensor == first {
-                    files.stored = shard.and_then(|shard| shard.dtype(&tensor));
-                }
             }
-            let bytes = missing_bytes.unwrap_or_else(|| self.stored_bytes(&layout));
+            let bytes = missing_bytes.unwrap_or_else(|| self.stored_bytes(&layout, &packed));
             files.download_bytes = files.download_bytes.saturating_add(bytes);
         }
         if self.commit().is_none() {
@@ -81,8 +91,14 @@ impl ModelSource {
         super::Checkpoint::open(self, &names).map(drop)
     }
 
-    /// The index; `None` if there is none, so that all weights are in one file.
-    fn index_at_hand(&self) -> Result<Option<WeightIndex>, LoadError> {
+    /// The index, which may be fetched; `None` if there is none, so that all weights are in one file.
+    pub(super) fn index_at_hand(&self) -> Result<Option<WeightIndex>, LoadError> {
+        if self.knows(SINGLE_FILE) {
+            return Ok(Some(WeightIndex::Single));
+        }
+        if self.commit().is_none() {
+            return self.weight_index().map(Some);
+        }
         match self.file(INDEX_FILE) {
             Ok(path) => WeightIndex::read(&path).map(Some),
             Err(error) if is_absence(&error) => Ok(None),
@@ -91,9 +107,17 @@ impl ModelSource {
     }
 
     /// A block as stored, bytes.
-    fn stored_bytes(&self, layout: &BlockLayout) -> u64 {
+    fn stored_bytes(&self, layout: &BlockLayout, packed: &PackedNames) -> u64 {
         let dtype = self.config().dtype.unwrap_or(SpanDType::F32);
-        layout.values().saturating_mul(dtype.size_bytes() as u64)
+        let parts = layout.parts().into_iter();
+        let parts = parts.filter(|part| packed.contains(&part.weight()));
+        let (mut values, mut bytes) = (layout.values(), 0u64);
+        for part in parts {
+            let shape = [part.outputs, part.inputs];
+            values = values.saturating_sub(part.outputs as u64 * part.inputs as u64);
+            bytes = bytes.saturating_add(self.packing().bytes(shape, dtype));
+        }
+        bytes.saturating_add(values.saturating_mul(dtype.size_bytes() as u64))
     }
 }
 

@@ -33,7 +33,7 @@ const FIXTURES: [(&str, Family); 13] = [
 const BLOCKS: usize = 4;
 const TOKENS: usize = 7;
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(name)

@@ -1,6 +1,6 @@
 //! How much memory a plan takes, and what fits.
 
-use block_model::{ModelConfig, SpanDType};
+use block_model::{ModelConfig, StoredWeights};
 use block_program::{Exit, Failure, amounts::bytes};
 
 use super::Plan;
@@ -41,19 +41,15 @@ impl Memory {
 
 impl Plan {
     /// Fills in the sizes, which follow from the formats.
-    pub(super) fn measure(&mut self, model: &ModelConfig, stored: Option<SpanDType>) {
-        let model = ModelConfig {
-            dtype: stored.or(model.dtype),
-            ..model.clone()
-        };
-        let memory = self.formats().memory(&model);
+    pub(super) fn measure(&mut self, model: &ModelConfig, stored: &StoredWeights) {
+        let memory = self.formats().memory(model, stored);
         let page_tokens = memory.kv_page_tokens as u64;
         // The cache is given out in whole pages.
         let cache_tokens = (self.attn_cache_tokens as u64)
             .div_ceil(page_tokens)
             .saturating_mul(page_tokens);
         self.block_bytes = (0..model.num_blocks)
-            .map(|number| self.formats().block_bytes(&model, number))
+            .map(|number| self.formats().block_bytes(model, number, stored))
             .collect();
         self.largest_block_bytes = memory.block_bytes;
         self.kv_token_bytes = memory.kv_bytes_per_token as u64;

@@ -23,7 +23,12 @@ fn draft(line: &str, memory: Memory) -> Result<Draft, Failure> {
         .map(Into::into);
     let parsed = cli::parse(args, &folders).unwrap();
     let config = Config::from_cli(parsed.cli, &folders, &|_| None)?;
-    Draft::new(&config, &ModelConfig::parse(MODEL).unwrap(), None, memory)
+    Draft::new(
+        &config,
+        &ModelConfig::parse(MODEL).unwrap(),
+        &StoredWeights::default(),
+        memory,
+    )
 }
 
 fn plan(line: &str) -> Result<Plan, Failure> {
@@ -135,7 +140,8 @@ fn the_files_type_of_weights_beats_the_configurations() {
     let config = Config::from_cli(cli, &folders, &|_| None).unwrap();
     let model = ModelConfig::parse(MODEL).unwrap();
     let bytes = |stored| {
-        let draft = Draft::new(&config, &model, stored, ROOMY).unwrap();
+        let weights = StoredWeights::floats(stored);
+        let draft = Draft::new(&config, &model, &weights, ROOMY).unwrap();
         draft.placed(&[]).largest_block_bytes
     };
     let singles = bytes(None);

@@ -9,6 +9,7 @@
 //! | `chains.rs`  | which servers make which chain                      |
 //! | `answers.rs` | what is asked, and what must come out               |
 //! | `families.rs` | a model of every family over two of our servers     |
+//! | `gguf.rs`    | a GGUF file of every kind over two of our servers   |
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,4 +19,5 @@
 mod answers;
 mod chains;
 mod families;
+mod gguf;
 mod swarm;

@@ -58,6 +58,11 @@ impl ShardAtHand {
         }
     }
 
+    /// Whether the file has a tensor.
+    pub(in crate::source) fn has(&self, tensor: &str) -> bool {
+        self.shard.spelling(tensor).is_some()
+    }
+
     /// Type of a tensor as stored, if it is there and can be read.
     pub(in crate::source) fn dtype(&self, tensor: &str) -> Option<SpanDType> {
         let name = self.shard.spelling(tensor)?;
