@@ -18,7 +18,8 @@ const SEEN_WITHIN_MS = 5000;
 
 async function open(path) {
   const { browser, mock } = shared;
-  return Tab.open(browser, realUrl ?? mock.url, { path, key: process.env.PAGE_API_KEY ?? null });
+  const key = process.env.PAGE_API_KEY ?? null;
+  return Tab.open(browser, realUrl ?? mock.url, { path, key, reducedMotion: "reduce" });
 }
 
 /** An answer of many tokens, at the pace of the page that reads it. */
