@@ -6,9 +6,12 @@ import { suite } from "./suite.mjs";
 
 const { visit } = suite();
 
+/** What is measured is where things come to rest. */
+const options = { reducedMotion: "reduce" };
+
 for (const [name, state] of Object.entries(STATES)) {
   test(`${name} is accessible in light and dark and fits a phone`, () =>
-    visit(state, async (tab, mock) => {
+    visit({ ...state, options }, async (tab, mock) => {
       await state.reach(tab, mock);
       await tab.expectNoSidewaysScroll(`${name} at 1280 pixels`);
       for (const colorScheme of state.isLarge ? ["dark"] : ["light", "dark"]) {
