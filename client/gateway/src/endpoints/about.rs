@@ -35,4 +35,50 @@ pub(crate) async fn openapi() -> Response {
 }
 
 /// Kept by hand; a test compares it with the routes and with the fields that are read.
-pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+const OPENAPI: &str = include_str!("openapi.json");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::request::{chat_fields, text_fields};
+
+    fn document() -> Value {
+        serde_json::from_str(OPENAPI).unwrap()
+    }
+
+    #[test]
+    fn the_schema_has_every_field_that_is_read() {
+        let fields = |schema: &str| -> BTreeSet<String> {
+            let properties = &document()["components"]["schemas"][schema]["properties"];
+            properties.as_object().unwrap().keys().cloned().collect()
+        };
+        let read = |fields: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<String> {
+            fields.map(str::to_owned).collect()
+        };
+        assert_eq!(fields("ChatRequest"), read(&mut chat_fields()));
+        assert_eq!(fields("TextRequest"), read(&mut text_fields()));
+        assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn the_schema_has_every_path_with_its_method() {
+        // As the router spells them: `.route("/path/{*id}", method(…))`.
+        let source = include_str!("../routes.rs").split(".route(\"").skip(1);
+        let routed: BTreeSet<(String, String)> = source
+            .map(|rest| {
+                let (path, rest) = rest.split_once("\", ").unwrap();
+                let (method, _) = rest.split_once('(').unwrap();
+                (path.replace("{*", "{"), method.to_owned())
+            })
+            .collect();
+        let document = document();
+        let described = document["paths"].as_object().unwrap().iter();
+        let described = described.flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys();
+            methods.map(|method| (path.clone(), method.clone()))
+        });
+        assert_eq!(described.collect::<BTreeSet<_>>(), routed);
+    }
+}
