@@ -4,6 +4,7 @@
 //! - `request`: what is asked → `endpoints` → `answer`: sessions and their tokens → `reply`: what is told
 //! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
 //! - [`door`]: who comes in, how many at once, and for how long
+//! - [`system`]: the state of the swarm, and what changes
 //! - [`Listener`]: the socket, plain or TLS
 //! - [`PatientListener`]: connections that end when nobody reads
 //! - [`ApiError`]: the one error object of every answer, also inside a stream; `refusal`: what a failed session becomes
@@ -14,6 +15,7 @@
 pub mod door;
 pub mod metrics;
 pub mod page;
+pub mod system;
 
 mod answer;
 mod api_error;
