@@ -5,6 +5,7 @@
 //! - [`swarm_view`]: records found in the DHT → who serves which blocks; pure
 //! - [`Swarm`]: membership of a swarm; [`RemoteModel`]: a model in it; [`ModelView`]: the live view of its servers
 //! - [`router`], [`speed`], [`bans`]: which servers a session goes through; pure
+//! - [`topology`]: the swarm as pages and monitors read it
 //! - [`metrics`]: what the client counts
 //! - [`Chain`]: hidden states in, hidden states out, through servers that may die
 //! - [`hop`]: an inference session at one server
@@ -21,6 +22,7 @@ pub mod router;
 pub mod sampling;
 pub mod speed;
 pub mod swarm_view;
+pub mod topology;
 
 mod chain;
 mod chat_template;

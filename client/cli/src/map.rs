@@ -2,14 +2,12 @@
 //!
 //! No weights are needed: prefix and number of blocks come from the swarm's own list of models, else from `config.json`.
 
-mod contact;
 mod subject;
 mod table;
-mod topology;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use block_client::topology::{self, Asking};
 use block_client::{ModelView, RouteError, Swarm};
 use block_program::{Exit, Failure};
 
@@ -18,9 +16,8 @@ use crate::ending::Ending;
 use crate::progress::Waiting;
 use crate::{membership, output};
 
-pub(crate) use contact::{Contact, ping};
+pub(crate) use block_client::topology::{Contact, Contacts, ModelState, ModelTopology, ping};
 pub(crate) use table::{lines, plain, text};
-pub(crate) use topology::{ModelState, ModelTopology};
 
 /// Prints the map.
 ///
@@ -50,7 +47,7 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
 /// The map of the model `id` now; asks every server that is on it.
 pub(crate) async fn look(swarm: &Swarm, view: &ModelView, id: &str) -> ModelTopology {
     let snapshot = view.snapshot();
-    let contacts = contact::all(swarm, &snapshot).await;
+    let contacts = topology::ask(swarm, &snapshot, Asking::default()).await;
     ModelTopology::new(id, &snapshot, &contacts)
 }
 
@@ -67,9 +64,6 @@ pub(crate) async fn ready(view: &ModelView) -> Result<(), Failure> {
                 .hint("try again")
         })
 }
-
-/// What was found out about servers by asking them, by peer id.
-pub(crate) type Contacts = BTreeMap<String, Contact>;
 
 /// Longest wait for the records: a lookup through dead peers takes about three call timeouts.
 const READY_DEADLINE: Duration = Duration::from_secs(30);

@@ -23,6 +23,8 @@ pub enum ErrorCode {
     InvalidApiKey,
     /// The key may not use this model or call.
     NotAllowed,
+    /// The request names another host, or comes from a page of another site.
+    HostNotAllowed,
     /// No such model here.
     ModelNotFound,
     /// No such path.
@@ -70,6 +72,7 @@ impl ErrorCode {
             Self::ContextLengthExceeded => "context_length_exceeded",
             Self::InvalidApiKey => "invalid_api_key",
             Self::NotAllowed => "model_not_allowed",
+            Self::HostNotAllowed => "host_not_allowed",
             Self::ModelNotFound => "model_not_found",
             Self::UnknownUrl => "unknown_url",
             Self::NotFound => "not_found",
@@ -94,7 +97,7 @@ impl ErrorCode {
                 StatusCode::BAD_REQUEST
             }
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
-            Self::NotAllowed => StatusCode::FORBIDDEN,
+            Self::NotAllowed | Self::HostNotAllowed => StatusCode::FORBIDDEN,
             Self::ModelNotFound | Self::UnknownUrl | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -3,20 +3,26 @@
 //! - [`Gateway`]: what all requests share; [`ServedModel`]: a model in it; [`router`]: which path does what
 //! - `request`: what is asked → `endpoints` → `answer`: sessions and their tokens → `reply`: what is told
 //! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
+//! - [`door`]: who comes in, how many at once, and for how long
+//! - [`system`]: the state of the swarm, and what changes
+//! - [`Listener`]: the socket, plain or TLS
 //! - [`PatientListener`]: connections that end when nobody reads
 //! - [`ApiError`]: the one error object of every answer, also inside a stream; `refusal`: what a failed session becomes
 //! - [`page`]: the page's files
 
 #![forbid(unsafe_code)]
 
+pub mod door;
 pub mod metrics;
 pub mod page;
+pub mod system;
 
 mod answer;
 mod api_error;
 mod chat_style;
 mod endpoints;
 mod gateway;
+mod listener;
 mod patient_listener;
 mod refusal;
 mod reply;
@@ -28,6 +34,7 @@ mod track;
 
 pub use api_error::{ApiError, ErrorCode};
 pub use gateway::{Gateway, GatewayConfig};
+pub use listener::{Listener, ListenerConfig, Tls, TlsError};
 pub use patient_listener::{PatientListener, PatientStream};
 pub use routes::router;
 pub use served_model::{ServedModel, ServedModelOptions};

@@ -49,12 +49,7 @@ impl Listener for PatientListener {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps small packets back");
         }
-        let stream = PatientStream {
-            stream,
-            patience: self.patience,
-            deadline: None,
-        };
-        (stream, address)
+        (PatientStream::new(stream, self.patience), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -63,6 +58,14 @@ impl Listener for PatientListener {
 }
 
 impl PatientStream {
+    pub(crate) const fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self {
+            stream,
+            patience,
+            deadline: None,
+        }
+    }
+
     /// What a write that waits becomes: it waits on, or its time is over.
     fn limited<T>(
         &mut self,

@@ -16,8 +16,11 @@ use tokio::time::Instant;
 use crate::api_error::{ApiError, ErrorCode};
 use crate::metrics::{OpenRequest, record_http, record_rejected};
 
-/// Middleware: counts a request.
-pub(crate) async fn track(request: Request, next: Next) -> Response {
+/// Middleware: counts a request, once however many of these it passes.
+pub(crate) async fn track(mut request: Request, next: Next) -> Response {
+    if request.extensions_mut().insert(Tracked).is_some() {
+        return next.run(request).await;
+    }
     let began = Instant::now();
     let open = OpenRequest::begin();
     // Paths that nobody serves are one: callers choose them.
@@ -47,6 +50,10 @@ pub(crate) async fn track(request: Request, next: Next) -> Response {
         })
     })
 }
+
+/// In the extensions of a request that is counted already.
+#[derive(Debug, Clone, Copy)]
+struct Tracked;
 
 /// In the extensions of an answer that is nothing but this error.
 #[derive(Debug, Clone, Copy)]

@@ -30,6 +30,15 @@ const ARROWS: [(&str, &[&str]); 10] = [
         &["block-model", "block-network", "block-protocol"],
     ),
     (
+        "block-gateway",
+        &[
+            "block-client",
+            "block-model",
+            "block-network",
+            "block-protocol",
+        ],
+    ),
+    (
         "block-server",
         &[
             "block-model",

@@ -4,10 +4,9 @@
 
 use std::ops::Range;
 
+use block_client::topology::{ModelTopology, ServerRow};
 use block_program::amounts::{rate, shell_word};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-
-use super::topology::{ModelTopology, ServerRow};
 
 /// The whole text, with a line break at its end.
 pub(crate) fn text(model: &ModelTopology) -> String {
@@ -148,3 +147,64 @@ const PEER_CHARS: usize = 8;
 const MAX_CELLS: usize = 48;
 /// Longest name shown.
 const MAX_NAME_CHARS: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use block_client::topology::{Contact, Contacts};
+    use block_client::{Reach, ServerStatus, ViewSnapshot};
+    use block_network::PeerId;
+    use block_protocol::{ServerInfo, ServerState};
+
+    use super::*;
+
+    /// A model of so many blocks, with servers of these.
+    fn model(num_blocks: usize, servers: &[Range<usize>]) -> ModelTopology {
+        let servers = servers.iter().map(|blocks| ServerStatus {
+            peer: PeerId::random(),
+            state: ServerState::Online,
+            blocks: blocks.clone(),
+            throughput: 1.0,
+            info: ServerInfo {
+                public_name: Some("\u{1b}[31mred".to_owned()),
+                ..ServerInfo::default()
+            },
+            reach: Reach::Unknown,
+            banned_for: None,
+            measured: None,
+        });
+        let snapshot = ViewSnapshot {
+            dht_prefix: "m-hf".to_owned(),
+            num_blocks,
+            servers: servers.collect(),
+            age: None,
+            last_error: None,
+        };
+        let peers = snapshot.servers.iter().map(|server| server.peer);
+        let contacts: Contacts = peers
+            .map(|peer| (peer.to_string(), Contact::believed()))
+            .collect();
+        ModelTopology::new("m\u{7}", &snapshot, &contacts)
+    }
+
+    #[test]
+    fn strangers_cannot_move_the_cursor() {
+        let table = text(&model(8, std::slice::from_ref(&(0..8))));
+        assert!(!table.contains(['\u{1b}', '\u{7}']), "{table}");
+        assert!(table.contains("████████"), "{table}");
+    }
+
+    #[test]
+    fn long_models_and_empty_ones_fit_on_a_line() {
+        let long = text(&model(126, std::slice::from_ref(&(0..100))));
+        assert!(long.contains("missing  100:126"), "{long}");
+        assert!(
+            long.lines().all(|line| line.chars().count() < 180),
+            "{long}"
+        );
+        let empty = text(&model(8, &[]));
+        assert!(
+            empty.contains("BROKEN") && empty.contains("missing  0:8"),
+            "{empty}"
+        );
+    }
+}

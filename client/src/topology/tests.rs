@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use block_client::Reach;
 use block_network::PeerId;
 use block_protocol::ServerInfo;
+
+use crate::model_view::Reach;
 
 use super::*;
 
@@ -133,25 +134,19 @@ fn a_ping_that_failed_is_null_and_names_are_data() {
     ] {
         assert!(json.get(key).is_some(), "{key}");
     }
-    let table = crate::map::text(&topology);
-    assert!(!table.contains('\u{1b}'), "{table}");
-    assert!(table.contains("████████"), "{table}");
+    assert_eq!(row["public_name"], "[31mred");
 }
 
 #[test]
-fn long_models_and_empty_ones_fit_on_a_line() {
-    let mut long = snapshot(vec![server(ServerState::Online, 0..100, 1.0)]);
-    long.num_blocks = 126;
-    let text = crate::map::text(&ModelTopology::new("m", &long, &all_answer(&long)));
-    assert!(text.contains("missing  100:126"), "{text}");
-    assert!(
-        text.lines().all(|line| line.chars().count() < 180),
-        "{text}"
-    );
-    let empty = snapshot(Vec::new());
-    let text = crate::map::text(&ModelTopology::new("m", &empty, &all_answer(&empty)));
-    assert!(
-        text.contains("BROKEN") && text.contains("missing  0:8"),
-        "{text}"
-    );
+fn a_strangers_texts_are_bounded() {
+    let mut flood = server(ServerState::Online, 0..8, 1.0);
+    flood.info.public_name = Some(format!("\u{202e}\n{}", "é".repeat(5000)));
+    flood.info.adapters = vec!["a\u{7}".repeat(5000); 5000];
+    flood.info.next_pings = (0..5000).map(|number| (number.to_string(), 1.0)).collect();
+    let snapshot = snapshot(vec![flood]);
+    let topology = ModelTopology::new("m", &snapshot, &all_answer(&snapshot));
+    let row = &topology.servers[0];
+    assert_eq!(row.public_name.as_deref(), Some("é".repeat(64).as_str()));
+    assert_eq!(row.adapters, vec!["a".repeat(64); 64]);
+    assert_eq!(row.next_pings.len(), 64);
 }

@@ -1,0 +1,74 @@
+//! Who calls, as handlers see it.
+
+use std::sync::Arc;
+
+use super::keys::ApiKey;
+use crate::{ApiError, ErrorCode};
+
+/// Who a request comes from: in the extensions of every request behind the door.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    name: Arc<str>,
+    has_key: bool,
+    is_admin: bool,
+    models: Option<Arc<[String]>>,
+}
+
+impl Caller {
+    pub(super) fn with_key(key: &ApiKey) -> Self {
+        Self {
+            name: Arc::clone(&key.name),
+            has_key: true,
+            is_admin: key.is_admin,
+            models: key.models.clone(),
+        }
+    }
+
+    /// Somebody without a key. `is_admin`: only people of this machine get this far.
+    pub(super) fn anybody(is_admin: bool) -> Self {
+        Self {
+            name: "anybody".into(),
+            has_key: false,
+            is_admin,
+            models: None,
+        }
+    }
+
+    /// The name of its key, `anybody` without one. Fit for logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has a key.
+    #[must_use]
+    pub const fn has_key(&self) -> bool {
+        self.has_key
+    }
+
+    /// Whether it may see and end the requests of others.
+    #[must_use]
+    pub const fn is_admin(&self) -> bool {
+        self.is_admin
+    }
+
+    /// Whether it may use the model of this id.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models
+            .as_ref()
+            .is_none_or(|models| models.iter().any(|allowed| allowed == model))
+    }
+
+    /// Refuses all but admins.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require_admin(&self) -> Result<(), ApiError> {
+        if self.is_admin {
+            return Ok(());
+        }
+        let message = format!("the key {} has no admin scope", self.name);
+        Err(ApiError::new(ErrorCode::NotAllowed, message))
+    }
+}
