@@ -18,6 +18,7 @@ mod block_choice;
 mod check;
 mod devices;
 mod http_get;
+mod identity_command;
 mod memory;
 mod model_files;
 mod neighbours;
@@ -53,6 +54,7 @@ pub use block_program::{
 pub use check::{CheckReport, check};
 pub use config::{Config, log_options};
 pub use devices::{DevicesReport, LevelReport, devices};
+pub use identity_command::identity;
 pub use plan::command::plan;
 pub use request_error::RequestError;
 pub use run::run;

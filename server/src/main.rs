@@ -49,6 +49,10 @@ fn start() -> anyhow::Result<ExitCode> {
             print_line(&block_server::devices(flags)?);
             Ok(ExitCode::SUCCESS)
         }
+        Some(Task::Identity(flags)) => {
+            print_line(&block_server::identity(flags, &folders)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Task::Plan(flags)) => {
             let as_json = flags.json;
             answer(parsed, &folders, |config| {

@@ -125,6 +125,22 @@ impl Servers {
             .len()
     }
 
+    /// The first blocks that no online server has, `own_blocks` included.
+    pub(crate) fn first_gap(
+        &self,
+        own: &str,
+        own_blocks: &Range<usize>,
+        num_blocks: usize,
+    ) -> Option<Range<usize>> {
+        let is_covered = |block: &usize| {
+            let mut others = self.online_except(own);
+            own_blocks.contains(block) || others.any(|(_, span)| span.contains(block))
+        };
+        let start = (0..num_blocks).find(|block| !is_covered(block))?;
+        let end = (start..num_blocks).find(is_covered).unwrap_or(num_blocks);
+        Some(start..end)
+    }
+
     /// What all servers bring that serve or are about to, in the order of their peer ids.
     pub(crate) fn holdings(&self) -> Vec<Holding> {
         self.balanced()
@@ -270,5 +286,9 @@ mod tests {
         assert_eq!(view.others("own"), 1);
         assert_eq!(view.covered("own", &(0..4)), 6);
         assert_eq!(Servers::default().covered("own", &(0..4)), 4);
+        assert_eq!(view.first_gap("own", &(0..4), 8), Some(6..8));
+        assert_eq!(view.first_gap("own", &(5..8), 8), Some(0..4));
+        assert_eq!(view.first_gap("own", &(2..3), 8), Some(0..2));
+        assert_eq!(view.first_gap("own", &(0..8), 8), None);
     }
 }

@@ -78,10 +78,8 @@ pub(crate) struct NextSteps<'a> {
     pub(crate) prefix_is_given: bool,
     /// `--dtype` if it was given.
     pub(crate) dtype: Option<&'a str>,
-    /// Served blocks.
-    pub(crate) blocks: &'a Range<usize>,
-    /// Blocks of the model.
-    pub(crate) num_blocks: usize,
+    /// The first blocks that lack a server.
+    pub(crate) gap: Option<Range<usize>>,
     /// Address to join through, with `/p2p/`.
     pub(crate) address: &'a str,
     /// Whether `address` is only valid on this machine.
@@ -91,11 +89,11 @@ pub(crate) struct NextSteps<'a> {
 impl NextSteps<'_> {
     /// The exact command for the next server.
     pub(crate) fn next_server(&self) -> String {
-        let mut command = format!(
-            "block-server --model {} --blocks {}",
-            shell_word(self.model),
-            self.next_blocks()
-        );
+        let mut command = format!("block-server --model {}", shell_word(self.model));
+        // Where nothing is missing, the next server chooses for itself.
+        if let Some(gap) = &self.gap {
+            command.push_str(&format!(" --blocks {}:{}", gap.start, gap.end));
+        }
         if self.prefix_is_given {
             command.push_str(&format!(" --dht-prefix {}", shell_word(self.prefix)));
         }
@@ -108,17 +106,6 @@ impl NextSteps<'_> {
         }
         command.push_str(&format!(" --initial-peers {}", self.address));
         command
-    }
-
-    /// What is not served here; everything again if this server holds all blocks.
-    fn next_blocks(&self) -> String {
-        if self.blocks.end < self.num_blocks {
-            format!("{}:{}", self.blocks.end, self.num_blocks)
-        } else if self.blocks.start > 0 {
-            format!("0:{}", self.blocks.start)
-        } else {
-            "all".to_owned()
-        }
     }
 
     /// A Python Petals client of this swarm.
@@ -161,40 +148,39 @@ impl NextSteps<'_> {
 mod tests {
     use super::*;
 
-    fn steps(blocks: &Range<usize>) -> NextSteps<'_> {
+    fn steps(gap: Option<Range<usize>>) -> NextSteps<'static> {
         NextSteps {
             model: "org/name",
             is_local: false,
             prefix: "name-hf",
             prefix_is_given: false,
             dtype: None,
-            blocks,
-            num_blocks: 32,
+            gap,
             address: "/ip4/1.2.3.4/tcp/5/p2p/x",
             is_loopback: false,
         }
     }
 
     #[test]
-    fn the_next_server_takes_what_is_left() {
+    fn the_next_server_takes_what_is_missing() {
         assert_eq!(
-            steps(&(0..20)).next_server(),
+            steps(Some(20..32)).next_server(),
             "block-server --model org/name --blocks 20:32 --initial-peers /ip4/1.2.3.4/tcp/5/p2p/x"
         );
-        assert!(steps(&(20..32)).next_server().contains("--blocks 0:20 "));
-        assert!(steps(&(0..32)).next_server().contains("--blocks all "));
-        assert!(steps(&(8..16)).next_server().contains("--blocks 16:32 "));
+        assert_eq!(
+            steps(None).next_server(),
+            "block-server --model org/name --initial-peers /ip4/1.2.3.4/tcp/5/p2p/x"
+        );
     }
 
     #[test]
     fn the_next_server_repeats_what_it_could_not_guess() {
-        let blocks = 0..20;
         let next = NextSteps {
             model: "my model",
             prefix_is_given: true,
             dtype: Some("f32"),
             is_loopback: true,
-            ..steps(&blocks)
+            ..steps(Some(20..32))
         };
         let command = next.next_server();
         assert_eq!(

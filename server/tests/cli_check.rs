@@ -163,6 +163,42 @@ fn settings_are_written_read_and_explained() {
 }
 
 #[test]
+fn the_admin_address_of_the_file_is_the_one_that_is_asked() {
+    let home = Home::new("block-server");
+    let server = home.serve(&["--blocks", "0:1"]);
+    let text = format!("[admin]\nlisten = \"{}\"\n", server.admin_address);
+    fs::write(home.path().join("server.toml"), text).unwrap();
+    let mut command = home.command(["status", "-c", "server.toml"]);
+    let output = command
+        .env_remove("BLOCK_SERVER_ADMIN_LISTEN")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("blocks     0:1 of 8"), "{text}");
+}
+
+#[test]
+fn an_identity_is_made_once_and_shown() {
+    let home = Home::new("block-server");
+    home.output(["identity", "show"]).fails_with(
+        66,
+        &["there is no key in ", "hint: block-server identity new"],
+    );
+    let made = home.output(["identity", "new"]);
+    assert!(
+        made.stdout.starts_with("peer id   12D3KooW"),
+        "{}",
+        made.stderr
+    );
+    assert_eq!(home.output(["identity", "show"]).stdout, made.stdout);
+    home.output(["identity", "new"])
+        .fails_with(2, &["there is a key in ", "hint:"]);
+    let server = home.serve(&["--blocks", "0:1"]);
+    let peer_id = made.stdout.split_whitespace().nth(2).unwrap();
+    assert!(server.address.ends_with(peer_id), "{}", server.address);
+}
+
+#[test]
 fn shells_and_man_are_served() {
     let home = Home::new("block-server");
     for shell in ["bash", "zsh", "fish"] {

@@ -79,6 +79,7 @@ fn the_shape_of_every_json_answer_is_as_it_was() {
     let admin = format!("--admin-listen={}", server.admin_address);
     for (name, words) in [
         ("plan", &["plan", "--json", model][..]),
+        ("identity", &["identity", "show", "--json"]),
         ("bench", &["bench", "--json", "--blocks", "0:1", model]),
         ("devices", &["devices", "--json"]),
         ("status", &["status", "--json", &admin]),

@@ -56,7 +56,8 @@ pub struct ModelFlags {
         env = "BLOCK_SERVER_DTYPE",
         value_name = "DTYPE",
         default_value = "auto",
-        alias = "torch-dtype"
+        alias = "torch-dtype",
+        hide_short_help = true
     )]
     pub dtype: String,
 

@@ -95,6 +95,8 @@ pub enum Task {
     Status(StatusFlags),
     /// Show what computes on this machine: kernels and why these, threads, memory
     Devices(DevicesFlags),
+    /// Show or make the key that a server is known by
+    Identity(IdentityFlags),
     /// Show, explain and write the settings that files hold
     Config(ConfigFlags),
     /// Print the script that completes flags in a shell
@@ -137,6 +139,40 @@ pub struct StatusFlags {
     /// File with the admin token, if the server was given one
     #[arg(long, env = "BLOCK_SERVER_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+}
+
+/// Flags of `block-server identity`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct IdentityFlags {
+    /// What to do with the key.
+    #[command(subcommand)]
+    pub task: IdentityTask,
+}
+
+/// What `block-server identity` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum IdentityTask {
+    /// Print the peer id and where its key is
+    Show(IdentityFileFlags),
+    /// Make a key where there is none, and print the same
+    New(IdentityFileFlags),
+}
+
+/// Flags of both.
+#[derive(Debug, Clone, clap::Args)]
+pub struct IdentityFileFlags {
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub json: bool,
+
+    /// Key file [default: identity.key in the state folder]
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_IDENTITY",
+        value_name = "FILE",
+        alias = "identity-path"
+    )]
+    pub identity: Option<PathBuf>,
 }
 
 /// The merged command line, with what the operator should be told about it.

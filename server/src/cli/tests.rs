@@ -93,10 +93,39 @@ fn command_lines_of_petals_parse() {
         "model --max_alloc_timeout 600 --request_timeout 180 --session_timeout 1800 --step_timeout 300 --update_period 60 --expiration 120",
         "model --announce_maddrs /ip4/1.2.3.4/tcp/31330 --skip_reachability_check --use_auth_token --increase_file_limit 4096",
         "model --throughput 10 --device cpu --revision main --cache_dir cache --daemon_startup_timeout 60 --stats_report_interval 60",
+        "meta-llama/Llama-2-70b-chat-hf --num_blocks 8 --public_name alice --port 31330 --public_ip 1.2.3.4",
+        "bigscience/bloom --block_indices 10:20 --quant_type nf4 --torch_dtype float16 --attn_cache_tokens 64000",
+        "petals-team/StableBeluga2 --new_swarm --identity_path server.id --balance_quality 0.0 --throughput 1.5",
+        "tiiuae/falcon-180B-chat --token hf_x --device cpu --quant_type int8 --compression NONE --update_period 150",
+        "model --initial_peers /ip4/10.1.2.3/tcp/31234/p2p/XX --dht_prefix my-llama --no_relay --port 31331",
         "model --throughput dry_run --dht_prefix tiny-hf --max_chunk_size_bytes 268435456 --mean_balance_check_period 60",
     ] {
         parsed(line);
     }
+}
+
+#[test]
+fn what_petals_can_and_we_cannot_is_refused_with_a_way_out() {
+    for line in [
+        "model --adapters timdettmers/guanaco-65b",
+        "model --tensor_parallel_devices cuda:0 cuda:1 cuda:2",
+        "model --max_disk_space 50GB",
+        "model --custom_module_path=module.py",
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let ParseError::Failure(failure) = parsed_in(root.path(), line).unwrap_err() else {
+            panic!("{line}")
+        };
+        assert_eq!(failure.exit().code(), 2, "{line}");
+        let text = failure.to_string();
+        assert!(
+            text.contains("is not supported") && text.contains("hint: "),
+            "{text}"
+        );
+    }
+    let ignored =
+        parsed("model --num_handlers 8 --no_auto_relay --increase_file_limit 4096").ignored;
+    assert_eq!(ignored.len(), 3, "one notice tells all: {ignored:?}");
 }
 
 #[test]

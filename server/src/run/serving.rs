@@ -1,5 +1,6 @@
 //! From JOINING to ONLINE: load, measure, start the service, announce, tell.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,9 +76,9 @@ impl Server<'_> {
             }
         }
         self.board.latch(Latch::Announced);
-        self.tell_online(swarm, plan).await;
+        let gap = self.tell_online(swarm, plan).await;
         if let Some(on_ready) = on_ready.take() {
-            self.tell_next_steps(plan, &addresses);
+            self.tell_next_steps(plan, gap, &addresses);
             if let Some(address) = addresses.first() {
                 on_ready(&address.to_string());
             }
@@ -266,7 +267,8 @@ impl Server<'_> {
         })
     }
 
-    async fn tell_online(&self, swarm: &Member, plan: &Plan) {
+    /// Returns the first blocks that still lack a server.
+    async fn tell_online(&self, swarm: &Member, plan: &Plan) -> Option<Range<usize>> {
         let own = swarm.node.peer_id().to_string();
         let servers = Servers::read(&swarm.dht, &plan.prefix, plan.num_blocks).await;
         self.lines.tell(&OnlineLine {
@@ -276,9 +278,15 @@ impl Server<'_> {
             others: servers.others(&own),
             covered: servers.covered(&own, &plan.blocks),
         });
+        servers.first_gap(&own, &plan.blocks, plan.num_blocks)
     }
 
-    fn tell_next_steps(&self, plan: &Plan, addresses: &[block_network::Multiaddr]) {
+    fn tell_next_steps(
+        &self,
+        plan: &Plan,
+        gap: Option<Range<usize>>,
+        addresses: &[block_network::Multiaddr],
+    ) {
         let Some(best) = addresses.first() else {
             info!("no address is known under which others could join");
             return;
@@ -289,8 +297,7 @@ impl Server<'_> {
             prefix: &plan.prefix,
             prefix_is_given: !plan.prefix_is_derived,
             dtype: self.config.model.dtype.map(SpanDType::name),
-            blocks: &plan.blocks,
-            num_blocks: plan.num_blocks,
+            gap,
             address: &best.to_string(),
             is_loopback: multiaddrs::is_loopback(best),
         });
