@@ -1,23 +1,33 @@
 //! `swarm`: generates text over a swarm of Petals servers, and shows what the swarm holds.
 //!
-//! - `cli`: the command line; `run`, `map`, `models`, `ping`, `bootstrap`, `demo`: its subcommands
-//! - `membership`, `model_files`: from flags to a swarm and to a model
+//! - `cli`: the command line; `run`, `chat`, `map`, `models`, `peers`, `ping`, `pull`, `sessions`, `bench`, `bootstrap`, `demo`: its subcommands
+//! - `membership`, `model_files`, `model_session`: from flags to a swarm, to a model and to its servers
+//! - `wording`: from messages to the tokens that a model is to continue
+//! - `http_client`: requests to a gateway
 //! - `session_failure`, `ending`: how a command fails; `output`, `progress`: what is printed
 
+mod bench;
 mod bootstrap;
+mod chat;
 mod cli;
 mod demo;
 mod ending;
+mod http_client;
 mod map;
 mod membership;
 mod metrics_port;
 mod model_files;
+mod model_session;
 mod models;
 mod output;
+mod peers;
 mod ping;
 mod progress;
+mod pull;
 mod run;
 mod session_failure;
+mod sessions;
+mod wording;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -121,16 +131,30 @@ fn ended(result: Result<(), Ending>) -> anyhow::Result<ExitCode> {
 }
 
 async fn perform(cli: Cli) -> Result<(), Ending> {
-    let stop = match cli.task {
+    let task = match cli.task {
+        Task::Run(flags) if flags.is_conversation() => Task::Chat(Box::new((*flags).into())),
+        task => task,
+    };
+    // Ctrl-C means something else there.
+    if let Task::Chat(flags) = task {
+        return chat::run(*flags).await;
+    }
+    let stop = match task {
         // Its servers must end before it does.
         Task::Demo(_) => shutdown::on_signals_to_the_end()?,
         _ => shutdown::on_signals()?,
     };
-    match cli.task {
+    match task {
         // These tell the swarm, or their servers, before they end.
         Task::Run(flags) => run::run(*flags, stop).await,
+        Task::Chat(flags) => chat::run(*flags).await,
         Task::Bootstrap(flags) => bootstrap::run(flags, stop).await,
         Task::Demo(flags) => demo::run(flags, stop).await,
+        Task::Pull(flags) => until(stop, pull::run(flags)).await,
+        Task::Peers(flags) => until(stop, peers::run(flags)).await,
+        Task::Ps(flags) => until(stop, sessions::list(flags)).await,
+        Task::Stop(flags) => until(stop, sessions::stop(flags)).await,
+        Task::Bench(flags) => until(stop, bench::run(*flags)).await,
         Task::Map(flags) => until(stop, map::run(flags)).await,
         Task::Models(flags) => until(stop, models::run(flags)).await,
         Task::Ping(flags) => until(stop, ping::run(flags)).await,

@@ -3,7 +3,7 @@
 //! No weights are needed: prefix and number of blocks come from the swarm's own list of models, else from `config.json`.
 
 mod contact;
-mod subject;
+pub(crate) mod subject;
 mod table;
 mod topology;
 

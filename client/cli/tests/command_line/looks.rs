@@ -103,6 +103,33 @@ fn is_whole_map(whole: &Value) {
 }
 
 #[test]
+fn peers_are_listed_with_the_way_to_each() {
+    let home = Home::new("swarm");
+    let server = home.serve(&["--blocks", "0:5", "--public-name", "alice"]);
+    let peer = server.address.rsplit('/').next().unwrap();
+    let model = fable();
+    for named in [&[][..], &[model.to_str().unwrap()], &["fable-7m-hf"]] {
+        let swarm = ["--initial-peers", &server.address];
+        let table = home.output([&["peers"], named, &swarm].concat());
+        assert_eq!(table.code, Some(0), "{}", table.stderr);
+        for part in [peer, "alice", "block-server/", "0:5", "online", " ms"] {
+            assert!(table.stdout.contains(part), "{part} in {}", table.stdout);
+        }
+        let list = home.output([&["peers", "--json"], named, &swarm].concat());
+        let list = json(&list.stdout);
+        let row = &list["peers"][0];
+        assert_eq!(
+            (&row["peer_id"], &row["state"]),
+            (&peer.into(), &"online".into())
+        );
+        assert!(row["rtt_ms"].as_f64().unwrap() > 0.0);
+        assert!(list["peers"].as_array().unwrap().len() == 1);
+    }
+    home.output(["peers", "org/other", "--initial-peers", &server.address])
+        .fails_with(66, &["no model org/other", "hint:"]);
+}
+
+#[test]
 fn a_ping_tells_the_way_and_the_program() {
     let home = Home::new("swarm");
     let server = home.serve(&[]);
