@@ -105,6 +105,9 @@ pub(crate) struct MapFlags {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show it on the whole terminal, drawn again as it changes; q leaves
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
 }
 
 /// Flags of `swarm pull`.

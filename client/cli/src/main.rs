@@ -86,9 +86,11 @@ fn start() -> anyhow::Result<ExitCode> {
     if let Some(text) = told_at_once(&cli, &folders)? {
         return ended(output::line(text.trim_end()));
     }
-    let level = match cli.task {
+    let level = match &cli.task {
         // It kills a server itself; warnings of that would stand between the words of the story.
         Task::Demo(_) if cli.log.log_level == Level::WARN => Level::ERROR,
+        // They would be written over its picture.
+        Task::Map(flags) if flags.watch && cli.log.log_level == Level::WARN => Level::ERROR,
         _ => cli.log.log_level,
     };
     let (verbose, format) = (cli.log.verbose, cli.log.log_format);

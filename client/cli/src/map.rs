@@ -3,9 +3,11 @@
 //! No weights are needed: prefix and number of blocks come from the swarm's own list of models, else from `config.json`.
 
 mod contact;
+mod screen;
 pub(crate) mod subject;
 mod table;
 mod topology;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +29,9 @@ pub(crate) use topology::{ModelState, ModelTopology};
 /// # Errors
 /// The swarm cannot be asked, or does not know the model.
 pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
+    if flags.watch {
+        watch::check()?;
+    }
     let peers = membership::initial_peers(&flags.swarm)?;
     if let Some(prefix) = &flags.model.dht_prefix {
         crate::model_files::checked_prefix(prefix)?;
@@ -36,6 +41,12 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
     let subject = subject::find(&flags.model, &swarm).await?;
     let view = swarm.view(&subject.dht_prefix, subject.num_blocks);
     ready(&view).await?;
+    if flags.watch {
+        drop(waiting);
+        let watched = watch::run(&swarm, &view, &subject.id).await;
+        swarm.shutdown().await;
+        return watched;
+    }
     let topology = look(&swarm, &view, &subject.id).await;
     drop(waiting);
     let printed = if flags.json {

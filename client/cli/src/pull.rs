@@ -69,7 +69,7 @@ fn pull(flags: &PullFlags) -> Result<Pulled, Failure> {
     let blocks = blocks.transpose()?;
     let config = source.file("config.json");
     let config = config.map_err(|error| model_failure::failure(&error, model))?;
-    let folder = config.parent().unwrap_or(Path::new(".")).to_owned();
+    let folder = config.parent().unwrap_or_else(|| Path::new(".")).to_owned();
     Ok(Pulled {
         model: source.name(),
         commit: source.commit().map(str::to_owned),

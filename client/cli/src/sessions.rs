@@ -26,11 +26,11 @@ struct SessionRow {
     age_seconds: f64,
     #[serde(default)]
     prompt_tokens: u64,
-    #[serde(default)]
+    #[serde(default, alias = "tokens")]
     completion_tokens: u64,
     #[serde(default)]
     caller: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "hops")]
     route: Vec<RouteStop>,
 }
 

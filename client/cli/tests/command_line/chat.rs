@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 use block_testing::home::Server;
 use block_testing::{Home, fable};
 
+use crate::terminal::at_a_terminal;
+
 /// The repository's model with a template of its own: it has none.
 fn model_with_template(home: &Home) -> PathBuf {
     let folder = home.path().join("fable-7m");
@@ -227,52 +229,6 @@ fn ctrl_c_stops_the_answer_and_not_the_program() {
     assert_eq!(answered[1], 5, "{told}");
 }
 
-/// `script` gives the program a terminal. The second of a pair is typed once the first has been shown, after all before.
-fn at_a_terminal(home: &Home, line: &[&str], typed: &[(&str, &str)]) -> String {
-    let program = block_testing::program("swarm");
-    let words = [&[program.to_str().unwrap()], line].concat();
-    let mut child = Command::new("script")
-        .args([
-            "--quiet",
-            "--return",
-            "--command",
-            &words.join(" "),
-            "/dev/null",
-        ])
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("TERM", "xterm")
-        .env("HOME", home.path())
-        .env("XDG_STATE_HOME", home.path().join("state"))
-        .current_dir(home.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let (mut shown, mut seen) = (Vec::new(), 0);
-    for (awaited, text) in typed {
-        let is_there = |bytes: &[u8]| bytes == awaited.as_bytes();
-        seen = loop {
-            let place = shown[seen..].windows(awaited.len()).position(is_there);
-            if let Some(place) = place {
-                break seen + place + awaited.len();
-            }
-            let mut more = [0; 1024];
-            let count = stdout.read(&mut more).unwrap();
-            let text = String::from_utf8_lossy(&shown);
-            assert!(count > 0, "ended before {awaited:?}: {text}");
-            shown.extend_from_slice(&more[..count]);
-        };
-        stdin.write_all(text.as_bytes()).unwrap();
-    }
-    stdout.read_to_end(&mut shown).unwrap();
-    let shown = String::from_utf8_lossy(&shown).into_owned();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{shown}");
-    shown
-}
-
 #[test]
 fn at_a_terminal_there_is_a_prompt_and_a_private_history() {
     let home = Home::new("swarm");
@@ -280,7 +236,7 @@ fn at_a_terminal_there_is_a_prompt_and_a_private_history() {
     let model = fable();
     let history = home.path().join("state/swarm/history");
     let line = chat(&model, &server, &["--no-history"]);
-    at_a_terminal(&home, &line, &[(">>> ", "/bye\r")]);
+    at_a_terminal(&home, &line, &[(">>> ", "/bye\r")]).ends_with(0);
     assert!(!history.exists(), "--no-history keeps nothing");
 
     let line = chat(&model, &server, &[]);
@@ -293,7 +249,7 @@ fn at_a_terminal_there_is_a_prompt_and_a_private_history() {
         ("Ctrl-D or /bye leaves", ""),
         (">>> ", "\u{4}"),
     ];
-    let shown = at_a_terminal(&home, &line, &typed);
+    let shown = at_a_terminal(&home, &line, &typed).ends_with(0);
     for part in ["/bye to leave", "\u{1b}[2m0:8 …", "8 answered\u{1b}[0m"] {
         assert!(shown.contains(part), "{part:?} in {shown}");
     }
@@ -308,7 +264,7 @@ fn at_a_terminal_there_is_a_prompt_and_a_private_history() {
         "--initial-peers",
         &server.address,
     ];
-    let shown = at_a_terminal(&home, &run, &[(">>> ", "/bye\r")]);
+    let shown = at_a_terminal(&home, &run, &[(">>> ", "/bye\r")]).ends_with(0);
     assert!(
         shown.contains("/bye to leave"),
         "run without a prompt asks: {shown}"

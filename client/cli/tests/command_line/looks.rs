@@ -3,6 +3,8 @@
 use block_testing::{Home, fable};
 use serde_json::Value;
 
+use crate::terminal::at_a_terminal;
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -60,6 +62,33 @@ fn the_map_shows_servers_gaps_and_what_would_fill_them() {
                 "hint:",
             ],
         );
+}
+
+#[test]
+fn a_map_that_is_watched_leaves_the_terminal_as_it_was() {
+    let home = Home::new("swarm");
+    let server = home.serve(&["--public-name", "alice"]);
+    let model = fable();
+    let line = [
+        "map",
+        model.to_str().unwrap(),
+        "--initial-peers",
+        &server.address,
+        "--watch",
+    ];
+    for (key, code) in [("q", 0), ("\u{3}", 130)] {
+        let shown = at_a_terminal(&home, &line, &[("healthy", ""), ("alice", key)]);
+        let shown = shown.ends_with(code);
+        let (begin, end) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+        assert!(shown.contains(begin), "{shown}");
+        assert!(shown.contains("11111111"), "{shown}");
+        let after = shown.rsplit_once(end).expect("the screen is given back").1;
+        assert!(!after.contains("alice"), "{shown}");
+    }
+    home.output(line)
+        .fails_with(2, &["--watch needs a terminal", "hint:"]);
+    home.output([&line[..], &["--json"]].concat())
+        .fails_with(2, &["--watch", "--json"]);
 }
 
 /// Alice and Bob serve all blocks.

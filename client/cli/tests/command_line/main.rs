@@ -18,3 +18,4 @@ mod process;
 mod pull;
 mod run;
 mod sessions;
+mod terminal;

@@ -35,9 +35,9 @@ fn gateway() -> String {
         "state": "running",
         "age_seconds": 75.2,
         "prompt_tokens": 9,
-        "completion_tokens": 40,
+        "tokens": 40,
         "caller": "alice",
-        "route": [{"peer": "12D3KooWAAAAbbbbCCCC", "blocks": "0:8"}]
+        "hops": [{"peer": "12D3KooWAAAAbbbbCCCC", "blocks": "0:8"}]
     })]));
     let listed = Arc::clone(&sessions);
     let list = async move |headers: HeaderMap| -> Answer {
@@ -85,7 +85,7 @@ fn sessions_are_listed_and_stopped() {
         assert!(table.stdout.contains(part), "{part} in {}", table.stdout);
     }
     let list: Value = serde_json::from_str(&swarm(&["ps", "--json"]).stdout).unwrap();
-    assert_eq!(list["data"][0]["completion_tokens"], 40);
+    assert_eq!(list["data"][0]["tokens"], 40);
 
     assert_eq!(swarm(&["stop", ID]).stdout, format!("stopped {ID}\n"));
     swarm(&["stop", ID]).fails_with(66, &[ID, "it has ended", "hint: swarm ps"]);
