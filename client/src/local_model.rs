@@ -80,6 +80,19 @@ impl LocalModel {
         })
     }
 
+    /// Fetches what [`LocalModel::load`] would fetch, and reads no weights. Blocks the thread.
+    ///
+    /// # Errors
+    /// As [`LocalModel::load`].
+    pub fn fetch(source: &ModelSource) -> Result<(), LocalModelError> {
+        let tokenizer_config = optional_json(source, TOKENIZER_CONFIG_FILE)?;
+        tokenizer::load(source, tokenizer_config.as_ref())?;
+        optional_path(source, GENERATION_FILE)?;
+        // What is wrong with a template is said when it is used.
+        let _ = chat::load(source, tokenizer_config.as_ref())?;
+        Ok(source.fetch_ends()?)
+    }
+
     /// How a conversation becomes a prompt.
     ///
     /// # Errors

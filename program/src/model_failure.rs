@@ -88,7 +88,9 @@ fn hub_verdict(error: &HubError, model: &str) -> (Exit, Option<String>) {
         ),
         HubError::NotCached { .. } => (
             Exit::NoInput,
-            Some("start once without --offline and HF_HUB_OFFLINE to fetch it".to_owned()),
+            Some(format!(
+                "fetch it with swarm pull {model}, or start once without --offline and HF_HUB_OFFLINE"
+            )),
         ),
         HubError::RateLimited { .. } => (
             Exit::Unavailable,

@@ -3,11 +3,15 @@
 //! A value comes from the flag, else from `SWARM_<NAME>`, else from a configuration file, else from the default that
 //! `--help` shows: see [`block_program::settings`].
 
+mod bench_flags;
+mod chat_flags;
 mod flags;
 mod gateway_flags;
+mod gateway_url_flags;
 mod run_flags;
 
 use std::ffi::OsString;
+use std::ops::Range;
 
 use block_program::Folders;
 use block_program::settings::config_command::ConfigFlags;
@@ -16,9 +20,12 @@ use block_program::settings::{self, ParseError, Parsed, Program};
 use block_program::shell_files::{CompletionsFlags, ManFlags};
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bench_flags::BenchFlags;
+pub(crate) use chat_flags::ChatFlags;
 pub(crate) use flags::{LogFlags, ModelFlags, SwarmFlags};
 pub(crate) use gateway_flags::{GatewayFlags, ServedFlags};
-pub(crate) use run_flags::RunFlags;
+pub(crate) use gateway_url_flags::{GatewayUrlFlags, PsFlags, StopFlags};
+pub(crate) use run_flags::{RunFlags, WayFlags};
 
 /// Generates text over a swarm of Petals servers.
 #[derive(Debug, Clone, Parser)]
@@ -59,13 +66,25 @@ pub(crate) enum Task {
     Run(Box<RunFlags>),
     /// Serve OpenAI's HTTP API over the swarm
     Gateway(Box<GatewayFlags>),
+    /// Talk with a model, turn by turn
+    Chat(Box<ChatFlags>),
     /// Show who serves which blocks of a model
     Map(MapFlags),
+    /// Fetch what a client needs of a model, and blocks if asked, into the hub cache
+    Pull(PullFlags),
     /// List the models of the swarm
     #[command(visible_alias = "ls")]
     Models(ModelsFlags),
+    /// List the servers of the swarm, and measure the way to each
+    Peers(PeersFlags),
     /// Measure the way to one peer, and ask what it is
     Ping(PingFlags),
+    /// List the sessions of a gateway
+    Ps(PsFlags),
+    /// End a session of a gateway
+    Stop(StopFlags),
+    /// Measure how fast answers come, from the swarm or from any OpenAI API
+    Bench(Box<BenchFlags>),
     /// Run a DHT node that others join through, without blocks
     Bootstrap(BootstrapFlags),
     /// Start three servers on this machine, generate a story, lose one of them on the way
@@ -84,6 +103,46 @@ pub(crate) struct MapFlags {
     /// Which model.
     #[command(flatten)]
     pub(crate) model: ModelFlags,
+    /// Which swarm.
+    #[command(flatten)]
+    pub(crate) swarm: SwarmFlags,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show it on the whole terminal, drawn again as it changes; q leaves
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+}
+
+/// Flags of `swarm pull`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PullFlags {
+    /// Which model.
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Fetch these blocks, too: 0:20 (20 not included) or all [default: none]
+    #[arg(long, value_name = "RANGE", value_parser = parse_blocks)]
+    pub(crate) blocks: Option<WantedBlocks>,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Blocks that a flag names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WantedBlocks {
+    /// All that the model has.
+    All,
+    /// Half-open, with at least one block.
+    Range(Range<usize>),
+}
+
+/// Flags of `swarm peers`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PeersFlags {
+    /// Only servers of this model: a hub name, a local folder or a DHT prefix [default: all models of the swarm]
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<String>,
     /// Which swarm.
     #[command(flatten)]
     pub(crate) swarm: SwarmFlags,
@@ -211,10 +270,24 @@ pub(crate) const PROGRAM: Program = Program {
     ],
 };
 
+fn parse_blocks(text: &str) -> Result<WantedBlocks, String> {
+    if text == "all" {
+        return Ok(WantedBlocks::All);
+    }
+    let range = text.split_once(':').and_then(|(start, end)| {
+        let range = start.parse().ok()?..end.parse().ok()?;
+        (range.start < range.end).then_some(range)
+    });
+    range.map(WantedBlocks::Range).ok_or_else(|| {
+        "expected all, or a range such as 0:20, of which the end is not included".to_owned()
+    })
+}
+
 const EXAMPLES: &str = "Examples:
   swarm demo                                                   three servers, one story, one of them killed on the way
   swarm run MODEL \"Once upon a time\" --initial-peers ADDR      stream an answer
   swarm gateway --model MODEL --initial-peers ADDR             an OpenAI endpoint on 127.0.0.1:8000
+  swarm chat MODEL --initial-peers ADDR                        talk with a model
   swarm map MODEL --initial-peers ADDR                         who serves which blocks
   swarm bootstrap --listen /ip4/0.0.0.0/tcp/31330              a first node for a private swarm
 
@@ -330,6 +403,8 @@ mod tests {
             "swarm run m x --repair-timeout -1",
             "swarm run m x --prompt-ids 1",
             "swarm ping p --count 0",
+            "swarm pull m --blocks 3:3",
+            "swarm pull m --blocks 7",
             "swarm",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong} must be refused");

@@ -1,24 +1,34 @@
 //! `swarm`: generates text over a swarm of Petals servers, and shows what the swarm holds.
 //!
-//! - `cli`: the command line; `run`, `gateway`, `map`, `models`, `ping`, `bootstrap`, `demo`: its subcommands
-//! - `membership`, `model_files`: from flags to a swarm and to a model
+//! - `cli`: the command line; `run`, `chat`, `gateway`, `map`, `models`, `peers`, `ping`, `pull`, `sessions`, `bench`, `bootstrap`, `demo`: its subcommands
+//! - `membership`, `model_files`, `model_session`: from flags to a swarm, to a model and to its servers
+//! - `wording`: from messages to the tokens that a model is to continue
+//! - `http_client`: requests to a gateway
 //! - `session_failure`, `ending`: how a command fails; `output`, `progress`: what is printed
 
+mod bench;
 mod bootstrap;
+mod chat;
 mod cli;
 mod demo;
 mod ending;
 mod gateway;
+mod http_client;
 mod map;
 mod membership;
 mod metrics_port;
 mod model_files;
+mod model_session;
 mod models;
 mod output;
+mod peers;
 mod ping;
 mod progress;
+mod pull;
 mod run;
 mod session_failure;
+mod sessions;
+mod wording;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -78,9 +88,11 @@ fn start() -> anyhow::Result<ExitCode> {
     if let Some(text) = told_at_once(&cli, &folders)? {
         return ended(output::line(text.trim_end()));
     }
-    let level = match cli.task {
+    let level = match &cli.task {
         // It kills a server itself; warnings of that would stand between the words of the story.
         Task::Demo(_) if cli.log.log_level == Level::WARN => Level::ERROR,
+        // They would be written over its picture.
+        Task::Map(flags) if flags.watch && cli.log.log_level == Level::WARN => Level::ERROR,
         _ => cli.log.log_level,
     };
     let (verbose, format) = (cli.log.verbose, cli.log.log_format);
@@ -123,17 +135,31 @@ fn ended(result: Result<(), Ending>) -> anyhow::Result<ExitCode> {
 }
 
 async fn perform(cli: Cli) -> Result<(), Ending> {
-    let stop = match cli.task {
+    let task = match cli.task {
+        Task::Run(flags) if flags.is_conversation() => Task::Chat(Box::new((*flags).into())),
+        task => task,
+    };
+    // Ctrl-C means something else there.
+    if let Task::Chat(flags) = task {
+        return chat::run(*flags).await;
+    }
+    let stop = match task {
         // Its servers must end before it does.
         Task::Demo(_) => shutdown::on_signals_to_the_end()?,
         _ => shutdown::on_signals()?,
     };
-    match cli.task {
+    match task {
         // These tell the swarm, or their servers, before they end.
         Task::Run(flags) => run::run(*flags, stop).await,
         Task::Gateway(flags) => gateway::run(*flags, stop).await,
+        Task::Chat(flags) => chat::run(*flags).await,
         Task::Bootstrap(flags) => bootstrap::run(flags, stop).await,
         Task::Demo(flags) => demo::run(flags, stop).await,
+        Task::Pull(flags) => until(stop, pull::run(flags)).await,
+        Task::Peers(flags) => until(stop, peers::run(flags)).await,
+        Task::Ps(flags) => until(stop, sessions::list(flags)).await,
+        Task::Stop(flags) => until(stop, sessions::stop(flags)).await,
+        Task::Bench(flags) => until(stop, bench::run(*flags)).await,
         Task::Map(flags) => until(stop, map::run(flags)).await,
         Task::Models(flags) => until(stop, models::run(flags)).await,
         Task::Ping(flags) => until(stop, ping::run(flags)).await,

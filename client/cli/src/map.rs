@@ -2,8 +2,10 @@
 //!
 //! No weights are needed: prefix and number of blocks come from the swarm's own list of models, else from `config.json`.
 
-mod subject;
+mod screen;
+pub(crate) mod subject;
 mod table;
+mod watch;
 
 use std::time::Duration;
 
@@ -24,6 +26,9 @@ pub(crate) use table::{lines, plain, text};
 /// # Errors
 /// The swarm cannot be asked, or does not know the model.
 pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
+    if flags.watch {
+        watch::check()?;
+    }
     let peers = membership::initial_peers(&flags.swarm)?;
     if let Some(prefix) = &flags.model.dht_prefix {
         crate::model_files::checked_prefix(prefix)?;
@@ -33,6 +38,12 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
     let subject = subject::find(&flags.model, &swarm).await?;
     let view = swarm.view(&subject.dht_prefix, subject.num_blocks);
     ready(&view).await?;
+    if flags.watch {
+        drop(waiting);
+        let watched = watch::run(&swarm, &view, &subject.id).await;
+        swarm.shutdown().await;
+        return watched;
+    }
     let topology = look(&swarm, &view, &subject.id).await;
     drop(waiting);
     let printed = if flags.json {

@@ -6,25 +6,20 @@
 mod prompt;
 mod report;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use block_client::{
-    Chain, ChainConfig, Finished, GenerateConfig, Generation, GenerationDefaults, LocalModel,
-    Session, SessionError, Swarm, Token,
-};
-use block_network::Multiaddr;
-use block_program::{Failure, on_blocking_thread};
+use block_client::{Finished, GenerateConfig, Generation, GenerationDefaults, SessionError, Token};
+use block_program::Failure;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunFlags;
 use crate::ending::Ending;
 use crate::membership;
 use crate::metrics_port;
-use crate::model_files::{self, FoundModel};
+use crate::model_session::Ready;
 use crate::output;
 use crate::progress::Waiting;
-use crate::session_failure::{local_failure, session_failure};
+use crate::session_failure::session_failure;
 
 use prompt::Question;
 use report::{Answer, TokenLine};
@@ -42,7 +37,7 @@ pub(crate) async fn run(flags: RunFlags, stop: CancellationToken) -> Result<(), 
         flags.output.metrics_token_file.as_deref(),
     )
     .await?;
-    let ready = unless_stopped(&stop, prepare(&flags, peers)).await?;
+    let ready = unless_stopped(&stop, Ready::prepare(&flags.model, &flags.swarm, peers)).await?;
     let swarm = ready.swarm.clone();
     // What it shows in the metrics goes with its last handle.
     let view = swarm.view(&ready.dht_prefix, ready.local.config.num_blocks);
@@ -88,32 +83,6 @@ fn check(flags: &RunFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A model and the swarm that has its blocks.
-struct Ready {
-    local: Arc<LocalModel>,
-    dht_prefix: String,
-    swarm: Swarm,
-}
-
-/// Loads what stays at home, and joins the swarm meanwhile.
-async fn prepare(flags: &RunFlags, peers: Vec<Multiaddr>) -> Result<Ready, Failure> {
-    let model = flags.model.clone();
-    let loading = on_blocking_thread(move || {
-        let FoundModel { source, dht_prefix } = model_files::find(&model)?;
-        let _waiting = Waiting::new("loading tokenizer, embeddings and head");
-        let local =
-            LocalModel::load(&source).map_err(|error| local_failure(&error, &model.model))?;
-        Ok((Arc::new(local), dht_prefix))
-    });
-    let joining = membership::join(&flags.swarm, peers);
-    let ((local, dht_prefix), swarm) = tokio::try_join!(loading, joining)?;
-    Ok(Ready {
-        local,
-        dht_prefix,
-        swarm,
-    })
-}
-
 async fn answer(
     flags: &RunFlags,
     question: Question,
@@ -121,10 +90,13 @@ async fn answer(
     stop: &CancellationToken,
 ) -> Result<(), Ending> {
     let ids = question.ids(&ready.local)?;
-    let map = format!("swarm map {}", flags.model.model);
+    let map = ready.map.clone();
     let asked_at = Instant::now();
-    let opening = open(flags, &ready, ids.len(), &map);
-    let mut session = unless_stopped(stop, opening).await?;
+    let room = || ids.len().saturating_add(flags.answer.max_tokens);
+    let max_length = flags.answer.max_length.unwrap_or_else(room);
+    let waiting = Waiting::new("looking for a route");
+    let mut session = unless_stopped(stop, ready.open(&flags.way, max_length)).await?;
+    drop(waiting);
     let config = GenerateConfig {
         sampling: flags.answer.sampling(ready.local.generation_defaults()),
         stop: flags.answer.stop.clone(),
@@ -154,35 +126,6 @@ async fn answer(
         Err(Broken::Session(error)) => Err(session_failure(&error, &map).into()),
         Err(Broken::Ending(ending)) => Err(ending),
     }
-}
-
-/// Opens a session for a prompt of `prompt` tokens and its answer.
-async fn open(
-    flags: &RunFlags,
-    ready: &Ready,
-    prompt: usize,
-    map: &str,
-) -> Result<Session, Failure> {
-    let _waiting = Waiting::new("looking for a route");
-    let config = &ready.local.config;
-    let max_length = flags
-        .answer
-        .max_length
-        .unwrap_or_else(|| prompt.saturating_add(flags.answer.max_tokens));
-    let view = ready.swarm.view(&ready.dht_prefix, config.num_blocks);
-    let chain = ChainConfig {
-        codec: flags.way.activation_codec,
-        push: !flags.way.no_push,
-        pinned: flags.way.route.clone(),
-        open_deadline: flags.way.open_timeout,
-        repair_deadline: flags.way.repair_timeout,
-        attempts: flags.way.max_retries.into(),
-        ..ChainConfig::new(0..config.num_blocks, config.hidden, max_length)
-    };
-    let chain = Chain::open(view, ready.swarm.node().clone(), chain)
-        .await
-        .map_err(|error| session_failure(&error, map))?;
-    Ok(Session::new(Arc::clone(&ready.local), chain))
 }
 
 /// An answer as far as it was told.

@@ -91,6 +91,15 @@ impl ModelSource {
         super::Checkpoint::open(self, &names).map(drop)
     }
 
+    /// Fetches what [`ClientHead::load`](crate::ClientHead::load) would fetch, and reads no weights.
+    ///
+    /// # Errors
+    /// As [`ClientHead::load`](crate::ClientHead::load) until it reads weights.
+    pub fn fetch_ends(&self) -> Result<(), LoadError> {
+        let names = families::ends(self.config()).tensor_names();
+        super::Checkpoint::open(self, &names).map(drop)
+    }
+
     /// The index, which may be fetched; `None` if there is none, so that all weights are in one file.
     pub(super) fn index_at_hand(&self) -> Result<Option<WeightIndex>, LoadError> {
         if self.knows(SINGLE_FILE) {

@@ -90,7 +90,7 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Crates of which two incompatible versions are compiled, with who holds the older one back. A new
 /// pair belongs here only if no release of ours or of the crate named avoids it.
-const DUPLICATES: [(&str, &str); 23] = [
+const DUPLICATES: [(&str, &str); 25] = [
     (
         "base64",
         "tokenizers' spm_precompiled; metrics-exporter-prometheus and hf-hub",
@@ -108,6 +108,7 @@ const DUPLICATES: [(&str, &str); 23] = [
     ("foldhash", HASHBROWN),
     ("getrandom", RAND),
     ("hashbrown", HASHBROWN),
+    ("nix", "rtnetlink under libp2p's interface watcher"),
     ("rand", RAND),
     ("rand_core", RAND),
     ("sha2", RUST_CRYPTO),
@@ -118,6 +119,7 @@ const DUPLICATES: [(&str, &str); 23] = [
         "thiserror-impl",
         "rtnetlink under libp2p's interface watcher",
     ),
+    ("tower-http", "reqwest under hf-hub"),
     ("unicode-width", "miette under protox, for tests"),
     ("yasna", "rcgen under libp2p-tls"),
 ];

@@ -100,6 +100,21 @@ pub(crate) struct ModelFlags {
     pub(crate) cache_dir: Option<PathBuf>,
 }
 
+impl ModelFlags {
+    /// A model by its name alone.
+    pub(crate) fn named(model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            dht_prefix: None,
+            revision: "main".to_owned(),
+            offline: false,
+            token: None,
+            token_file: None,
+            cache_dir: None,
+        }
+    }
+}
+
 /// Log lines, all on stderr.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]

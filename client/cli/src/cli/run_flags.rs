@@ -1,5 +1,6 @@
 //! Flags of `swarm run`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,14 @@ pub(crate) struct RunFlags {
     /// The prompt as token ids, with commas; no special token is added
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub(crate) prompt_ids: Option<Vec<u32>>,
+
+    /// What the model is told before the prompt; it needs a chat template for that [default: nothing]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt_ids", "raw"])]
+    pub(crate) system: Option<String>,
+
+    /// Give the model the prompt as it is, also if it has a chat template
+    #[arg(long, env = "SWARM_RAW", value_parser = BoolishValueParser::new())]
+    pub(crate) raw: bool,
 
     /// Which swarm.
     #[command(flatten)]
@@ -191,6 +200,14 @@ pub(crate) struct OutputFlags {
     pub(crate) metrics_linger: Option<Duration>,
 }
 
+impl RunFlags {
+    /// Whether a person sits there who has given no prompt, and is to be asked for one.
+    pub(crate) fn is_conversation(&self) -> bool {
+        let is_prompt_given = self.prompt.is_some() || self.prompt_ids.is_some();
+        !is_prompt_given && std::io::stdin().is_terminal()
+    }
+}
+
 impl AnswerFlags {
     /// How tokens are chosen. Tokens that are drawn are drawn as `advice`, the model's `generation_config.json`, has it,
     /// where no flag says otherwise; without a temperature the likeliest is taken, whatever a model's makers say.
@@ -220,7 +237,7 @@ fn parse_codec(text: &str) -> Result<ActivationCodec, String> {
     })
 }
 
-fn parse_tokens(text: &str) -> Result<usize, String> {
+pub(super) fn parse_tokens(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok(count),
         _ => Err(format!(

@@ -11,29 +11,44 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 /// The whole text, with a line break at its end.
 pub(crate) fn text(model: &ModelTopology) -> String {
     let mut text = format!(
-        "{}  {}  {} of {} blocks covered, {}{}\n",
+        "{}  {}  {}\n",
         plain(&model.id),
         model.state.in_words(),
-        model.covered,
-        model.num_blocks,
-        match model.servers.len() {
-            1 => "1 server".to_owned(),
-            count => format!("{count} servers"),
-        },
-        weakest(model),
+        summary(model)
     );
     if !model.servers.is_empty() {
         text.push_str(&coverage(model));
         text.push_str(&lines(&servers(model)));
     }
-    for missing in &model.missing {
-        let name = plain(&model.id);
-        text.push_str(&format!(
-            "missing  {missing}: block-server --model {} --blocks {missing} --initial-peers ADDR\n",
-            shell_word(&name)
-        ));
+    for command in missing(model) {
+        text.push_str(&format!("{command}\n"));
     }
     text
+}
+
+/// Blocks, servers, and what the weakest block can do.
+pub(super) fn summary(model: &ModelTopology) -> String {
+    let servers = match model.servers.len() {
+        1 => "1 server".to_owned(),
+        count => format!("{count} servers"),
+    };
+    format!(
+        "{} of {} blocks covered, {servers}{}",
+        model.covered,
+        model.num_blocks,
+        weakest(model)
+    )
+}
+
+/// For each run of blocks without a server, what would fill it.
+pub(super) fn missing(model: &ModelTopology) -> impl Iterator<Item = String> {
+    let name = plain(&model.id);
+    model.missing.iter().map(move |missing| {
+        let name = shell_word(&name);
+        format!(
+            "missing  {missing}: block-server --model {name} --blocks {missing} --initial-peers ADDR"
+        )
+    })
 }
 
 /// A stranger's text without what could move the cursor, cut to a column's width.
@@ -60,18 +75,23 @@ fn weakest(model: &ModelTopology) -> String {
     }
 }
 
-/// How many servers each block has: `9` stands for nine and more.
+/// How many servers each block has.
 fn coverage(model: &ModelTopology) -> String {
-    let digits: String = cuts(model.num_blocks)
+    let digits = replicas(model);
+    let last = model.num_blocks.saturating_sub(1);
+    format!("servers per block  0 ▏{digits}▕ {last}\n")
+}
+
+/// How many servers each block has, a digit for each cell of a bar: `9` stands for nine and more.
+pub(super) fn replicas(model: &ModelTopology) -> String {
+    cuts(model.num_blocks)
         .filter_map(|mut cut| {
             let offering = |block| model.servers.iter().filter(|row| row.offers(block)).count();
             let fewest = cut.next().map_or(0, offering);
             let fewest = cut.map(offering).fold(fewest, usize::min).min(9);
             char::from_digit(u32::try_from(fewest).ok()?, 10)
         })
-        .collect();
-    let last = model.num_blocks.saturating_sub(1);
-    format!("servers per block  0 ▏{digits}▕ {last}\n")
+        .collect()
 }
 
 fn servers(model: &ModelTopology) -> Table {
@@ -79,10 +99,7 @@ fn servers(model: &ModelTopology) -> Table {
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header([
-            "name", "peer", "blocks", "", "state", "tok/s", "cache", "rtt", "path", "dtype",
-            "version",
-        ]);
+        .set_header(HEADER);
     for server in &model.servers {
         table.add_row(row(server, model.num_blocks));
     }
@@ -94,7 +111,8 @@ fn servers(model: &ModelTopology) -> Table {
     table
 }
 
-fn row(server: &ServerRow, num_blocks: usize) -> [String; 11] {
+/// The cells of a server, under [`HEADER`].
+pub(super) fn row(server: &ServerRow, num_blocks: usize) -> [String; 11] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     let path = |is_relayed| if is_relayed { "relay" } else { "direct" };
     let hidden = server.peer_id.chars().count().saturating_sub(PEER_CHARS);
@@ -139,6 +157,12 @@ fn cuts(num_blocks: usize) -> impl Iterator<Item = Range<usize>> {
     (0..cells).map(move |cell| edge(cell)..edge(cell + 1))
 }
 
+/// Names of the columns.
+pub(super) const HEADER: [&str; 11] = [
+    "name", "peer", "blocks", "", "state", "tok/s", "cache", "rtt", "path", "dtype", "version",
+];
+/// The one that says how a server is.
+pub(super) const STATE_COLUMN: usize = 4;
 /// Columns of numbers.
 const NUMBERS: [usize; 3] = [5, 6, 7];
 /// Last characters of a peer id that are shown: enough to tell peers apart.

@@ -1,17 +1,25 @@
 //! The prompt: words or ids, from the command line or from standard input.
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 
-use block_client::LocalModel;
+use block_client::{ChatMessage, LocalModel};
 use block_program::{Exit, Failure};
 
 use crate::cli::RunFlags;
+use crate::wording::{self, Wording};
 
 /// What the model is asked to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
     /// Words; the tokenizer adds the special tokens that the model expects.
     Text(String),
+    /// Words for the model's chat template, if it has one, after those of the system.
+    Message {
+        /// What the model is told before; it must have a template then.
+        system: Option<String>,
+        /// What it is asked.
+        text: String,
+    },
     /// Ids as they are.
     Ids(Vec<u32>),
 }
@@ -24,16 +32,15 @@ pub(crate) fn read(flags: &RunFlags) -> Result<Question, Failure> {
     if let Some(ids) = &flags.prompt_ids {
         return Ok(Question::Ids(ids.clone()));
     }
-    if let Some(text) = &flags.prompt {
-        return Ok(Question::Text(text.clone()));
+    let text = match &flags.prompt {
+        Some(text) => text.clone(),
+        None => from_pipe(std::io::stdin().lock())?,
+    };
+    if flags.raw {
+        return Ok(Question::Text(text));
     }
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(Failure::usage("no prompt given").hint(
-            "swarm run MODEL \"Once upon a time\" --initial-peers ADDR; a prompt can also be piped in",
-        ));
-    }
-    from_pipe(stdin.lock()).map(Question::Text)
+    let system = flags.system.clone();
+    Ok(Question::Message { system, text })
 }
 
 fn from_pipe(pipe: impl Read) -> Result<String, Failure> {
@@ -81,10 +88,21 @@ impl Question {
     pub(crate) fn ids(self, model: &LocalModel) -> Result<Vec<u32>, Failure> {
         let ids = match self {
             Self::Ids(ids) => ids,
-            Self::Text(text) => model.tokenizer.encode(&text).map_err(|error| {
-                Failure::new(Exit::BadData, "the prompt cannot be turned into tokens")
-                    .caused_by(&error)
-            })?,
+            Self::Text(text) => encoded(model, &text)?,
+            Self::Message { system, text } => match Wording::of(model, false)? {
+                Wording::Template => {
+                    let system = system.map(|text| ChatMessage::new("system", text));
+                    let user = ChatMessage::new("user", text);
+                    let messages: Vec<_> = system.into_iter().chain([user]).collect();
+                    wording::rendered(model, &messages)?
+                }
+                Wording::Plain if system.is_some() => {
+                    return Err(Failure::usage("there is no place for --system")
+                        .cause("the model has no chat template")
+                        .hint("write it into the prompt"));
+                }
+                Wording::Plain => encoded(model, &text)?,
+            },
         };
         let vocab = model.config.vocab;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
@@ -98,6 +116,12 @@ impl Question {
         }
         Ok(ids)
     }
+}
+
+fn encoded(model: &LocalModel, text: &str) -> Result<Vec<u32>, Failure> {
+    model.tokenizer.encode(text).map_err(|error| {
+        Failure::new(Exit::BadData, "the prompt cannot be turned into tokens").caused_by(&error)
+    })
 }
 
 /// Longest prompt read from a pipe: far above any context length.

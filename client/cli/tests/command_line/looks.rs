@@ -3,6 +3,8 @@
 use block_testing::{Home, fable};
 use serde_json::Value;
 
+use crate::terminal::at_a_terminal;
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -62,6 +64,33 @@ fn the_map_shows_servers_gaps_and_what_would_fill_them() {
         );
 }
 
+#[test]
+fn a_map_that_is_watched_leaves_the_terminal_as_it_was() {
+    let home = Home::new("swarm");
+    let server = home.serve(&["--public-name", "alice"]);
+    let model = fable();
+    let line = [
+        "map",
+        model.to_str().unwrap(),
+        "--initial-peers",
+        &server.address,
+        "--watch",
+    ];
+    for (key, code) in [("q", 0), ("\u{3}", 130)] {
+        let shown = at_a_terminal(&home, &line, &[("healthy", ""), ("alice", key)]);
+        let shown = shown.ends_with(code);
+        let (begin, end) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+        assert!(shown.contains(begin), "{shown}");
+        assert!(shown.contains("11111111"), "{shown}");
+        let after = shown.rsplit_once(end).expect("the screen is given back").1;
+        assert!(!after.contains("alice"), "{shown}");
+    }
+    home.output(line)
+        .fails_with(2, &["--watch needs a terminal", "hint:"]);
+    home.output([&line[..], &["--json"]].concat())
+        .fails_with(2, &["--watch", "--json"]);
+}
+
 /// Alice and Bob serve all blocks.
 fn is_whole_map(whole: &Value) {
     assert_eq!(whole["dht_prefix"], "fable-7m-hf");
@@ -100,6 +129,33 @@ fn is_whole_map(whole: &Value) {
             .starts_with("/ip4/127.0.0.1/tcp/")
     );
     assert!(bob["rtt_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn peers_are_listed_with_the_way_to_each() {
+    let home = Home::new("swarm");
+    let server = home.serve(&["--blocks", "0:5", "--public-name", "alice"]);
+    let peer = server.address.rsplit('/').next().unwrap();
+    let model = fable();
+    for named in [&[][..], &[model.to_str().unwrap()], &["fable-7m-hf"]] {
+        let swarm = ["--initial-peers", &server.address];
+        let table = home.output([&["peers"], named, &swarm].concat());
+        assert_eq!(table.code, Some(0), "{}", table.stderr);
+        for part in [peer, "alice", "block-server/", "0:5", "online", " ms"] {
+            assert!(table.stdout.contains(part), "{part} in {}", table.stdout);
+        }
+        let list = home.output([&["peers", "--json"], named, &swarm].concat());
+        let list = json(&list.stdout);
+        let row = &list["peers"][0];
+        assert_eq!(
+            (&row["peer_id"], &row["state"]),
+            (&peer.into(), &"online".into())
+        );
+        assert!(row["rtt_ms"].as_f64().unwrap() > 0.0);
+        assert!(list["peers"].as_array().unwrap().len() == 1);
+    }
+    home.output(["peers", "org/other", "--initial-peers", &server.address])
+        .fails_with(66, &["no model org/other", "hint:"]);
 }
 
 #[test]

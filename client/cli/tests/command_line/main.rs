@@ -5,12 +5,18 @@
     reason = "a failed step of a test ends the test"
 )]
 
+mod bench;
 mod bootstrap;
+mod chat;
 mod demo;
 mod errors;
 mod gateway;
 mod golden;
 mod help;
+mod http_api;
 mod looks;
 mod process;
+mod pull;
 mod run;
+mod sessions;
+mod terminal;
