@@ -5,6 +5,7 @@
 
 mod bench_flags;
 mod chat_flags;
+mod door_flags;
 mod flags;
 mod gateway_flags;
 mod gateway_url_flags;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench_flags::BenchFlags;
 pub(crate) use chat_flags::ChatFlags;
+pub(crate) use door_flags::DoorFlags;
 pub(crate) use flags::{LogFlags, ModelFlags, SwarmFlags};
 pub(crate) use gateway_flags::{GatewayFlags, ServedFlags};
 pub(crate) use gateway_url_flags::{GatewayUrlFlags, PsFlags, StopFlags};

@@ -1,15 +1,18 @@
 //! `swarm gateway`: OpenAI's HTTP API over a swarm, until a signal comes.
 
+mod door;
 mod models;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use block_gateway::{Gateway, GatewayConfig, PatientListener, ServedModel, metrics, router};
+use block_client::Swarm;
+use block_gateway::system::{SwarmSource, System};
+use block_gateway::{Gateway, GatewayConfig, Listener, ServedModel, metrics, page, router};
+use block_network::Multiaddr;
 use block_program::http_port::metrics_routes;
 use block_program::{Exit, Exporter, Failure, MetricsTable};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::GatewayFlags;
@@ -27,21 +30,18 @@ const GATEWAY: MetricsTable = MetricsTable {
 /// # Errors
 /// The flags contradict each other, a model or the swarm cannot be used, the address cannot be bound.
 pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<(), Ending> {
-    if !flags.listen.ip().is_loopback() {
-        return Err(Failure::usage(format!(
-            "--listen {} would be open to other machines",
-            flags.listen
-        ))
-        .hint("listen on 127.0.0.1, and let a reverse proxy check who calls")
-        .into());
-    }
     let peers = membership::initial_peers(&flags.swarm)?;
     models::check(&flags.models)?;
+    let config = GatewayConfig {
+        allow_route: flags.models.allow_route,
+        ..GatewayConfig::default()
+    };
+    let door = door::door(&flags.door, flags.listen, &stop)?;
     // Taken first: whoever gave a taken port need not wait for a download.
-    let listener = bind(flags.listen).await?;
+    let listener = door::listener(&flags.door, flags.listen, config.reader_patience).await?;
     let exporter = Exporter::of_process("swarm", &[metrics_port::CLIENT, GATEWAY])?;
     let preparing = async {
-        let swarm = membership::join(&flags.swarm, peers).await?;
+        let swarm = membership::join(&flags.swarm, peers.clone()).await?;
         let models = models::load(&flags.models, &swarm).await?;
         Ok::<_, Failure>((swarm, models))
     };
@@ -50,65 +50,80 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
         // Nothing has begun yet.
         () = stop.cancelled() => return Ok(()),
     };
-    let config = GatewayConfig {
-        allow_route: flags.models.allow_route,
-        ..GatewayConfig::default()
-    };
     let gateway = Gateway::new(models, config);
-    let routes = router(gateway.clone()).merge(metrics_routes(exporter.clone()));
-    let served = serve(&gateway, (listener, routes), exporter, &stop).await;
-    swarm.shutdown().await;
-    served
-}
-
-async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(listen).await.map_err(|error| {
-        Failure::new(Exit::OsError, format!("cannot listen on {listen}"))
-            .caused_by(&error)
-            .hint("--listen 127.0.0.1:0 takes a free port")
-    })
-}
-
-async fn serve(
-    gateway: &Gateway,
-    (listener, routes): (TcpListener, Router),
-    exporter: Exporter,
-    stop: &CancellationToken,
-) -> Result<(), Ending> {
-    let address = listener.local_addr().map_err(|error| {
-        Failure::new(Exit::OsError, "a listener has no address").caused_by(&error)
-    })?;
-    say_hello(address, gateway.models())?;
-    let listener = PatientListener::new(listener, gateway.config().reader_patience);
-    let serving =
-        axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let routes = routes(&flags, &gateway, &swarm, peers).merge(metrics_routes(exporter.clone()));
+    let scheme = if flags.door.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    say_hello(scheme, listener.address(), &gateway, flags.page == "on")?;
     tokio::select! {
-        ended = serving => if let Err(error) = ended {
-            return Err(Failure::new(Exit::OsError, "the port ended").caused_by(&error).into());
-        },
+        () = serve(&gateway, listener, door.guard(routes), &stop) => {}
         () = upkeep(exporter) => {}
-        // Streams get their error object, and connections that are kept open do not delay the end.
-        () = async {
-            stop.cancelled().await;
-            gateway.stop().await;
-            tokio::time::sleep(CLOSE_DEADLINE).await;
-        } => {}
+        Err(error) = door.reload_on_hangup() => {
+            return Err(Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error).into());
+        }
     }
+    swarm.shutdown().await;
     Ok(())
 }
 
+fn routes(flags: &GatewayFlags, gateway: &Gateway, swarm: &Swarm, peers: Vec<Multiaddr>) -> Router {
+    let views = gateway
+        .models()
+        .iter()
+        .map(|model| (model.name().to_owned(), model.remote().view.clone()));
+    let source = SwarmSource::new(
+        swarm.clone(),
+        views.collect(),
+        peers,
+        flags.topology_addresses,
+    );
+    let system = System::start(source, gateway.accounts().clone());
+    let mut routes = router(gateway.clone()).merge(system.routes());
+    if flags.page == "on" {
+        routes = routes.merge(page::routes());
+    }
+    if flags.compat.iter().any(|api| api == "petals") {
+        routes = routes.merge(system.petals_routes());
+    }
+    routes
+}
+
+/// Until `stop`; then streams get their error object, and what is written is sent.
+async fn serve(gateway: &Gateway, listener: Listener, routes: Router, stop: &CancellationToken) {
+    let ending = async {
+        stop.cancelled().await;
+        gateway.stop().await;
+    };
+    tokio::join!(listener.serve(routes, stop.clone()), ending);
+}
+
 /// Where it listens, for programs; what to do with it, for people.
-fn say_hello(address: SocketAddr, models: &[std::sync::Arc<ServedModel>]) -> Result<(), Ending> {
+fn say_hello(
+    scheme: &str,
+    address: SocketAddr,
+    gateway: &Gateway,
+    has_page: bool,
+) -> Result<(), Ending> {
+    let models = gateway.models();
     for model in models {
         output::remark(&models::in_words(model));
     }
-    let name = models.first().map_or("MODEL", |model| model.name());
+    let name = models
+        .first()
+        .map_or("MODEL", |model| ServedModel::name(model));
+    let url = format!("{scheme}://{address}");
+    if has_page {
+        output::remark(&format!("Chat and map: {url}/"));
+    }
     output::remark(&format!(
-        "Ask it:\n  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\\n    \
+        "Ask it:\n  curl {url}/v1/chat/completions -H 'content-type: application/json' \\\n    \
          -d '{{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Once upon a time\"}}]}}'\n\
-         Or give http://{address}/v1 to any OpenAI client as its base URL. Ctrl-C ends it.",
+         Or give {url}/v1 to any OpenAI client as its base URL. Ctrl-C ends it.",
     ));
-    match output::line(&format!("READY http://{address}")) {
+    match output::line(&format!("READY {url}")) {
         // Whoever closed it does not want the line; others still want the gateway.
         Ok(()) | Err(Ending::OutputClosed) => Ok(()),
         Err(ending) => Err(ending),
@@ -125,5 +140,3 @@ async fn upkeep(exporter: Exporter) {
 
 /// How often samples are moved into buckets; the exporter's own default.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
-/// How long answers that are written may delay the end.
-const CLOSE_DEADLINE: Duration = Duration::from_millis(500);

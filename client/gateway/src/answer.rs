@@ -28,6 +28,8 @@ pub(crate) use token_texts::TokenLogprob;
 pub(crate) struct AnswerPlan {
     /// What the answer is called.
     pub(crate) id: String,
+    /// The name of who asks.
+    pub(crate) caller: Arc<str>,
     pub(crate) model: Arc<ServedModel>,
     /// Tokens of all prompts.
     pub(crate) prompt_tokens: usize,
@@ -92,12 +94,13 @@ impl Answer {
     pub(crate) fn begin(gateway: &Gateway, plan: AnswerPlan) -> Result<Self, ApiError> {
         let AnswerPlan {
             id,
+            caller,
             model,
             prompt_tokens,
             choices,
         } = plan;
         let left = choices.len();
-        let listed = Listed::new(gateway, (id, model.name()), prompt_tokens, left)?;
+        let listed = Listed::new(gateway, (id, caller, model.name()), prompt_tokens, left)?;
         let (sender, events) = mpsc::channel(CHANNEL);
         let places = Arc::new(Semaphore::new(MAX_PARALLEL_CHOICES));
         for plan in choices {

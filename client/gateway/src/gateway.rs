@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api_error::{ApiError, ErrorCode};
 use crate::running::Running;
 use crate::served_model::ServedModel;
+use crate::system::Accounts;
 
 /// A gateway: the models it serves and the answers under way. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub struct Gateway(Arc<Shared>);
 struct Shared {
     models: Vec<Arc<ServedModel>>,
     running: Running,
+    accounts: Accounts,
     config: GatewayConfig,
     stop: CancellationToken,
     started_at: f64,
@@ -60,6 +62,7 @@ impl Gateway {
         Self(Arc::new(Shared {
             models: models.into_iter().map(Arc::new).collect(),
             running: Running::default(),
+            accounts: Accounts::default(),
             config,
             stop: CancellationToken::new(),
             started_at: unix_time(),
@@ -78,6 +81,12 @@ impl Gateway {
     #[must_use]
     pub fn models(&self) -> &[Arc<ServedModel>] {
         &self.0.models
+    }
+
+    /// How answers that have ended came about, for whoever looks at the swarm.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.accounts
     }
 
     /// The model that a request names.

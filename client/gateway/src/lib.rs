@@ -3,7 +3,7 @@
 //! - [`Gateway`]: what all requests share; [`ServedModel`]: a model in it; [`router`]: which path does what
 //! - `request`: what is asked → `endpoints` → `answer`: sessions and their tokens → `reply`: what is told
 //! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
-//! - [`door`]: who comes in, how many at once, and for how long
+//! - [`door`]: who comes in, how many at once, and for how long; `who`: who asks, as handlers see it
 //! - [`system`]: the state of the swarm, and what changes
 //! - [`Listener`]: the socket, plain or TLS
 //! - [`PatientListener`]: connections that end when nobody reads
@@ -31,6 +31,7 @@ mod routes;
 mod running;
 mod served_model;
 mod track;
+mod who;
 
 pub use api_error::{ApiError, ErrorCode};
 pub use gateway::{Gateway, GatewayConfig};

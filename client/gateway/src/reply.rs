@@ -10,6 +10,7 @@ mod whole;
 use serde_json::{Value, json};
 
 use crate::answer::{Ended, Piece};
+use crate::system::Accounts;
 
 pub(crate) use stream::{StreamPatience, stream};
 pub(crate) use whole::whole;
@@ -35,6 +36,8 @@ pub(crate) struct Envelope {
     /// Whether logarithms were asked for.
     pub(crate) has_logprobs: bool,
     pub(crate) prompt_tokens: usize,
+    /// Where it is told how the answer came about.
+    pub(crate) accounts: Accounts,
 }
 
 impl Shape {
@@ -117,6 +120,13 @@ impl Envelope {
         let mut chunk = self.object(true, vec![choice]);
         chunk["swarm"] = account::json([&ended.account]);
         chunk
+    }
+
+    /// Tells whoever looks at the swarm how the answer came about; no text of it.
+    fn publish(&self, account: &Value) {
+        let mut told = account.clone();
+        told["id"] = self.id.clone().into();
+        self.accounts.publish(told);
     }
 
     fn usage(&self, completion_tokens: usize) -> Value {

@@ -22,6 +22,8 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) struct RunningAnswer {
     pub(crate) id: String,
+    /// The name of who asked.
+    pub(crate) caller: Arc<str>,
     pub(crate) model: String,
     pub(crate) began: Instant,
     pub(crate) prompt_tokens: usize,
@@ -159,7 +161,7 @@ impl Listed {
     /// The gateway stops.
     pub(crate) fn new(
         gateway: &crate::Gateway,
-        (id, model): (String, &str),
+        (id, caller, model): (String, Arc<str>, &str),
         prompt_tokens: usize,
         choices: usize,
     ) -> Result<Self, ApiError> {
@@ -171,6 +173,7 @@ impl Listed {
         }
         let answer = Arc::new(RunningAnswer {
             id: id.clone(),
+            caller,
             model: model.to_owned(),
             began: Instant::now(),
             prompt_tokens,

@@ -62,18 +62,12 @@ pub struct System {
 }
 
 impl System {
-    /// Looks by `source`. Must be called inside a tokio runtime.
-    pub fn start(source: impl TopologySource) -> Self {
+    /// Looks by `source`, and tells of the answers in `accounts`. Must be called inside a tokio runtime.
+    pub fn start(source: impl TopologySource, accounts: Accounts) -> Self {
         Self {
             watch: Arc::new(Watch::start(source)),
-            accounts: Accounts::default(),
+            accounts,
         }
-    }
-
-    /// Where answers that have ended are to be told.
-    #[must_use]
-    pub const fn accounts(&self) -> &Accounts {
-        &self.accounts
     }
 
     /// The routes under `/v1/system`.

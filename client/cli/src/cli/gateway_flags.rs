@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::door_flags::DoorFlags;
 use super::flags::{ModelFlags, SwarmFlags};
 
 /// Flags of `swarm gateway`.
@@ -26,6 +27,28 @@ pub(crate) struct GatewayFlags {
         default_value = "127.0.0.1:8000"
     )]
     pub(crate) listen: SocketAddr,
+
+    /// Serve the page for people at /: on or off
+    #[arg(
+        long,
+        env = "SWARM_PAGE",
+        value_name = "WHEN",
+        default_value = "on",
+        value_parser = ["on", "off"]
+    )]
+    pub(crate) page: String,
+
+    /// Tell the page and /v1/system the addresses of servers, not only their peer ids
+    #[arg(long, env = "SWARM_TOPOLOGY_ADDRESSES", value_parser = BoolishValueParser::new(), hide_short_help = true)]
+    pub(crate) topology_addresses: bool,
+
+    /// Answer other programs' paths, too: petals, the JSON of Petals' health monitor [default: none]
+    #[arg(long, env = "SWARM_COMPAT", value_name = "API", value_delimiter = ',', value_parser = ["petals"], hide_short_help = true)]
+    pub(crate) compat: Vec<String>,
+
+    /// Who comes in.
+    #[command(flatten)]
+    pub(crate) door: DoorFlags,
 }
 
 /// Which models, how they are served, and where their files come from.

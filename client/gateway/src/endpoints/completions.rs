@@ -16,6 +16,7 @@ use crate::metrics::record_prompt;
 use crate::reply::{self, Envelope, Shape, StreamPatience};
 use crate::request::{AnswerOptions, ChatRequest, JsonBody, TextRequest};
 use crate::served_model::ServedModel;
+use crate::who::Who;
 
 /// A prompt as it is answered.
 struct Prompt {
@@ -33,15 +34,18 @@ struct Question {
     options: AnswerOptions,
     logprobs: Option<usize>,
     arrived: Instant,
+    caller: Who,
 }
 
 pub(crate) async fn chat(
     State(gateway): State<Gateway>,
+    caller: Who,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
     let request = ChatRequest::read(&body)?;
     let model = gateway.model(&request.model)?;
+    caller.may_use(model.name())?;
     let ChatRequest {
         conversation,
         answer: options,
@@ -66,17 +70,20 @@ pub(crate) async fn chat(
         options,
         logprobs,
         arrived,
+        caller,
     };
     question.answer(&gateway).await
 }
 
 pub(crate) async fn text(
     State(gateway): State<Gateway>,
+    caller: Who,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
     let request = TextRequest::read(&body)?;
     let model = gateway.model(&request.model)?;
+    caller.may_use(model.name())?;
     let TextRequest {
         prompts,
         echo,
@@ -105,13 +112,15 @@ pub(crate) async fn text(
         options,
         logprobs,
         arrived,
+        caller,
     };
     question.answer(&gateway).await
 }
 
 impl Question {
     async fn answer(self, gateway: &Gateway) -> Result<Response, ApiError> {
-        if self.options.route.is_some() && !gateway.config().allow_route {
+        if self.options.route.is_some() && !gateway.config().allow_route && !self.caller.is_admin()
+        {
             return Err(ApiError::new(
                 ErrorCode::NotAllowed,
                 "this gateway chooses the servers itself; leave route out",
@@ -128,11 +137,13 @@ impl Question {
             fingerprint: self.model.fingerprint().to_owned(),
             has_logprobs: self.logprobs.is_some(),
             prompt_tokens,
+            accounts: gateway.accounts().clone(),
         };
         record_prompt(self.model.name(), prompt_tokens);
         let count = choices.len();
         let plan = AnswerPlan {
             id: envelope.id.clone(),
+            caller: self.caller.name(),
             model: self.model,
             prompt_tokens,
             choices,

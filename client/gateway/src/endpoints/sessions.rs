@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
 use crate::running::RunningAnswer;
+use crate::who::Who;
 
 pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
     let data = gateway.running().all();
@@ -17,9 +18,12 @@ pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
 /// Ends an answer: its reader gets an error object, and its sessions are closed.
 pub(crate) async fn cancel(
     State(gateway): State<Gateway>,
+    caller: Who,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let Some(answer) = gateway.running().find(&id) else {
+    let answer = gateway.running().find(&id);
+    // Whoever may not end it need not learn that it is there.
+    let Some(answer) = answer.filter(|answer| caller.may_end(&answer.caller)) else {
         return Err(ApiError::new(
             ErrorCode::NotFound,
             "there is no such answer under way: it has ended, or never was",
@@ -45,6 +49,7 @@ fn object(answer: &RunningAnswer) -> Value {
     });
     json!({
         "id": answer.id,
+        "caller": &*answer.caller,
         "model": answer.model,
         "state": answer.stage().name(),
         "age_seconds": answer.began.elapsed().as_millis() as f64 / 1e3,

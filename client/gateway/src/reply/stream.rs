@@ -124,7 +124,11 @@ impl Stream {
             Event::Piece(piece) => self.push(self.envelope.piece(&piece)),
             Event::Ended(ended) => {
                 self.completion_tokens += ended.tokens;
-                self.push(self.envelope.ending(&ended));
+                let ending = self.envelope.ending(&ended);
+                if ended.choice == 0 {
+                    self.envelope.publish(&ending["swarm"]);
+                }
+                self.push(ending);
             }
             Event::Failed(error) => self.fail(&error),
         }

@@ -47,6 +47,7 @@ pub(crate) async fn whole(
     }
     let tokens = collected.iter().map(|choice| choice.tokens).sum();
     let account = account::json(collected.iter().map(|choice| &choice.account));
+    envelope.publish(&account);
     let numbered = collected.into_iter().enumerate();
     let values = numbered.map(|(index, choice)| envelope.whole_choice(index, choice));
     let mut object = envelope.object(false, values.collect());

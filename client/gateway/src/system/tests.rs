@@ -130,7 +130,11 @@ async fn next(body: &mut BodyDataStream) -> (String, Value) {
 
 #[tokio::test(start_paused = true)]
 async fn topology_and_peers_have_the_documented_shape() {
-    let routes = System::start(Fake::new(vec![server(0..5), server(5..8)])).routes();
+    let routes = System::start(
+        Fake::new(vec![server(0..5), server(5..8)]),
+        Accounts::default(),
+    )
+    .routes();
     let topology = json(&routes, "/v1/system/topology").await;
     assert!(topology["generated_at"].as_u64().unwrap() > 1_700_000_000);
     assert!(topology["age_seconds"].is_u64());
@@ -153,7 +157,7 @@ async fn a_subscriber_gets_the_whole_and_then_changes_within_5_s() {
     let [first, second] = [server(0..5), server(5..8)];
     let (gone, stays) = (second.peer, first.peer);
     let fake = Fake::new(vec![first, second]);
-    let routes = System::start(fake.clone()).routes();
+    let routes = System::start(fake.clone(), Accounts::default()).routes();
     let mut events = ask(&routes, "/v1/system/events").await.into_data_stream();
     let (name, whole) = next(&mut events).await;
     assert_eq!(
@@ -186,7 +190,7 @@ async fn a_subscriber_gets_the_whole_and_then_changes_within_5_s() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_skips_to_the_newest() {
     let fake = Fake::new(vec![server(0..8)]);
-    let routes = System::start(fake.clone()).routes();
+    let routes = System::start(fake.clone(), Accounts::default()).routes();
     let mut slow = ask(&routes, "/v1/system/events").await.into_data_stream();
     next(&mut slow).await;
     for throughput in 1..=50 {
@@ -203,7 +207,7 @@ async fn a_slow_subscriber_skips_to_the_newest() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_asked_while_nobody_looks() {
     let fake = Fake::new(vec![server(0..8)]);
-    let routes = System::start(fake.clone()).routes();
+    let routes = System::start(fake.clone(), Accounts::default()).routes();
     let looks = || fake.0.looks.load(Ordering::Relaxed);
     json(&routes, "/v1/system/topology").await;
     tokio::time::sleep(Duration::from_secs(100)).await;
@@ -227,8 +231,8 @@ async fn nobody_is_asked_while_nobody_looks() {
 
 #[tokio::test(start_paused = true)]
 async fn accounts_of_answers_reach_subscribers_and_wait_for_nobody() {
-    let system = System::start(Fake::new(vec![server(0..8)]));
-    let (accounts, routes) = (system.accounts().clone(), system.routes());
+    let accounts = Accounts::default();
+    let routes = System::start(Fake::new(vec![server(0..8)]), accounts.clone()).routes();
     accounts.publish(Value::Null);
     let mut events = ask(&routes, "/v1/system/events").await.into_data_stream();
     next(&mut events).await;
@@ -250,7 +254,7 @@ async fn petals_monitor_is_answered_in_its_own_words() {
     let reached = first.peer;
     let fake = Fake::new(vec![first, second]);
     fake.0.silent.lock().unwrap().push(silent);
-    let routes = System::start(fake).petals_routes();
+    let routes = System::start(fake, Accounts::default()).petals_routes();
     let state = json(&routes, "/api/v1/state").await;
     let model = &state["model_reports"][0];
     assert_eq!(model["name"], "org/m");

@@ -1,0 +1,128 @@
+//! Flags of `swarm gateway`: who comes in, how many at once, and for how long.
+
+use std::path::PathBuf;
+
+use block_gateway::door::Rate;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+/// Who comes in, how many at once, and for how long.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Callers")]
+pub(crate) struct DoorFlags {
+    /// File of API keys, one name:key or name:key:scopes a line, read again on SIGHUP; the variable SWARM_API_KEYS has
+    /// the same with commas. Scopes: admin, model=ID, rate=60/min. Without keys only this machine may call [default: none]
+    #[arg(long, env = "SWARM_API_KEY_FILE", value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+
+    /// Let everybody who reaches the address use the models
+    #[arg(long, env = "SWARM_NO_AUTH", value_parser = BoolishValueParser::new())]
+    pub(crate) no_auth: bool,
+
+    /// Requests of a key, else of an address, for example 60/min [default: no limit]
+    #[arg(long, env = "SWARM_RATE_LIMIT", value_name = "RATE")]
+    pub(crate) rate_limit: Option<Rate>,
+
+    /// Believe X-Forwarded-For: only behind a proxy that nobody can go round
+    #[arg(long, env = "SWARM_TRUST_PROXY", value_parser = BoolishValueParser::new(), hide_short_help = true)]
+    pub(crate) trust_proxy: bool,
+
+    /// Requests that make text at the same time
+    #[arg(
+        long,
+        env = "SWARM_MAX_CONCURRENT",
+        value_name = "N",
+        default_value = "32"
+    )]
+    pub(crate) max_concurrent: std::num::NonZeroU16,
+
+    /// Requests that wait for one of these to end; more are refused
+    #[arg(long, env = "SWARM_MAX_QUEUE", value_name = "N", default_value = "64")]
+    pub(crate) max_queue: u16,
+
+    /// Longest wait of these, seconds
+    #[arg(
+        long,
+        env = "SWARM_QUEUE_TIMEOUT",
+        value_name = "S",
+        default_value = "30",
+        value_parser = parse_seconds,
+        hide_short_help = true
+    )]
+    pub(crate) queue_timeout: f64,
+
+    /// Longest request, from its arrival to the last byte of its answer, seconds
+    #[arg(
+        long,
+        env = "SWARM_REQUEST_TIMEOUT",
+        value_name = "S",
+        default_value = "600",
+        value_parser = parse_seconds,
+        hide_short_help = true
+    )]
+    pub(crate) request_timeout: f64,
+
+    /// Largest body of a request, bytes
+    #[arg(
+        long,
+        env = "SWARM_MAX_BODY",
+        value_name = "BYTES",
+        default_value = "2000000",
+        hide_short_help = true
+    )]
+    pub(crate) max_body: usize,
+
+    /// Pages of other origins that may call, for example https://chat.example, or *
+    #[arg(
+        long,
+        env = "SWARM_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    pub(crate) cors_origin: Vec<String>,
+
+    /// More names of this gateway, as browsers call it
+    #[arg(
+        long,
+        env = "SWARM_ALLOWED_HOST",
+        value_name = "HOST",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    pub(crate) allowed_host: Vec<String>,
+
+    /// Certificate chain in PEM: HTTPS instead of HTTP [default: none]
+    #[arg(
+        long,
+        env = "SWARM_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key",
+        hide_short_help = true
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Its private key in PEM [default: none]
+    #[arg(
+        long,
+        env = "SWARM_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert",
+        hide_short_help = true
+    )]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (MIN_SECONDS..=MAX_SECONDS).contains(&seconds) => Ok(seconds),
+        _ => Err(format!(
+            "expected seconds from {MIN_SECONDS} to {MAX_SECONDS}"
+        )),
+    }
+}
+
+/// Shorter than any answer takes.
+const MIN_SECONDS: f64 = 0.001;
+/// A day.
+const MAX_SECONDS: f64 = 86_400.0;

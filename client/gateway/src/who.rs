@@ -1,0 +1,50 @@
+//! Who asks, as the door says.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::api_error::ApiError;
+use crate::door::Caller;
+
+/// Who asks. Routes that no door stands before are for anybody, who may do everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Who(Option<Caller>);
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().cloned()))
+    }
+}
+
+impl Who {
+    /// The name of its key. Fit for logs.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.0
+            .as_ref()
+            .map_or_else(|| "anybody".into(), |caller| caller.name().into())
+    }
+
+    pub(crate) fn is_admin(&self) -> bool {
+        self.0.as_ref().is_none_or(Caller::is_admin)
+    }
+
+    /// # Errors
+    /// 403: its key is not for this model.
+    pub(crate) fn may_use(&self, model: &str) -> Result<(), ApiError> {
+        let Some(caller) = self.0.as_ref().filter(|caller| !caller.may_use(model)) else {
+            return Ok(());
+        };
+        let text = format!("the key {} is not for the model {model}", caller.name());
+        Err(ApiError::new(crate::ErrorCode::NotAllowed, text).about("model"))
+    }
+
+    /// Whether it may end an answer that `owner` asked for.
+    pub(crate) fn may_end(&self, owner: &str) -> bool {
+        self.is_admin() || *self.name() == *owner
+    }
+}
