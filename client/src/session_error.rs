@@ -136,6 +136,7 @@ impl From<SamplingError> for SessionError {
     fn from(error: SamplingError) -> Self {
         match error {
             SamplingError::Config(error) => Self::BadInput(error.to_string()),
+            SamplingError::NothingAllowed => Self::Unsupported(error.to_string()),
             SamplingError::NotFinite { .. } | SamplingError::Empty => {
                 Self::Nonsense(error.to_string())
             }
