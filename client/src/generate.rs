@@ -1,7 +1,9 @@
 //! An answer, token by token.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::constraint::{Constraint, Follower};
 use crate::local_model::LocalModel;
 use crate::sampling::{Sampler, SamplingConfig};
 use crate::session::Session;
@@ -38,6 +40,9 @@ pub struct GenerateConfig {
     pub logprobs: Option<usize>,
     /// Whether to go on after the token that ends an answer. Default: no.
     pub ignore_eos: bool,
+    /// What the answer must look like. It ends by itself where nothing may follow, at a token that ends it only where it
+    /// may end, and after `max_tokens` wherever that is. Default: nothing.
+    pub constraint: Option<Constraint>,
 }
 
 /// One token of an answer.
@@ -70,6 +75,8 @@ pub struct Generation<'a> {
     /// Tokens of the prompt that are not in the session yet.
     prompt: Vec<u32>,
     sampler: Sampler,
+    /// The way through the constraint, once it has begun.
+    follower: Option<Follower>,
     stream: TextStream,
     stops: StopMatcher,
     answer: Finished,
@@ -89,6 +96,7 @@ impl GenerateConfig {
             stop: Vec::new(),
             logprobs: None,
             ignore_eos: false,
+            constraint: None,
         }
     }
 
@@ -145,6 +153,7 @@ impl<'a> Generation<'a> {
             answer: Finished::of(prompt.clone()),
             prompt,
             sampler,
+            follower: None,
             stream,
             stops,
             asked_at,
@@ -177,19 +186,35 @@ impl<'a> Generation<'a> {
     }
 
     async fn advance(&mut self) -> Result<Token, SessionError> {
+        if let (None, Some(constraint)) = (&self.follower, &self.config.constraint) {
+            let model = Arc::clone(self.session.model());
+            self.follower = Some(Follower::start(constraint.clone(), model));
+        }
         self.session.run(&self.prompt).await?;
         self.prompt.clear();
         let mut logits = self.session.last_logits().await?;
+        let mask = match &mut self.follower {
+            Some(follower) => Some(follower.mask().await?),
+            None => None,
+        };
         // No await from here on: a token is chosen and taken in together.
         let may_end = self.answer.ids.len() >= self.config.min_tokens;
         let is_end = |id| ends_answer(&self.config, self.session.model(), id);
-        let sampled = if may_end {
-            self.sampler.next(&mut logits)?
-        } else {
-            self.sampler.next_among(&mut logits, |id| !is_end(id))?
+        let sampled = match mask {
+            None if may_end => self.sampler.next(&mut logits)?,
+            None => self.sampler.next_among(&mut logits, |id| !is_end(id))?,
+            Some(mask) => {
+                let may_end = may_end || mask.iter().all(is_end);
+                let is_allowed = |id| mask.get(id as usize) && (may_end || !is_end(id));
+                self.sampler.next_among(&mut logits, is_allowed)?
+            }
+        };
+        let is_complete = match &mut self.follower {
+            Some(follower) => follower.take(sampled.id)?,
+            None => false,
         };
         self.session.choose(sampled.id);
-        let text = self.take_in(sampled.id)?;
+        let text = self.take_in(sampled.id, is_complete)?;
         let now = Instant::now();
         let took = now - std::mem::replace(&mut self.last_at, now);
         self.answer.record(sampled.id, &text, now - self.asked_at);
@@ -203,15 +228,16 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// Text that is certain with a token. Decides whether the answer is over.
-    fn take_in(&mut self, id: u32) -> Result<String, SessionError> {
+    /// Text that is certain with a token. Decides whether the answer is over. `is_complete`: nothing may follow.
+    fn take_in(&mut self, id: u32, is_complete: bool) -> Result<String, SessionError> {
         let is_end = ends_answer(&self.config, self.session.model(), id);
+        let is_over = is_end || is_complete;
         let is_last = self.answer.ids.len() + 1 >= self.config.max_tokens;
         let mut piece = String::new();
         if !is_end {
             piece += &self.stream.push(id)?;
         }
-        if is_end || is_last {
+        if is_over || is_last {
             piece += &self.stream.finish()?;
         }
         let scan = if self.answer.ids.len() >= self.config.min_tokens {
@@ -227,9 +253,9 @@ impl<'a> Generation<'a> {
             self.is_over = true;
             self.answer.reason = FinishReason::Stop;
             self.answer.stop = self.config.stop.get(number).cloned();
-        } else if is_end || is_last {
+        } else if is_over || is_last {
             self.is_over = true;
-            self.answer.reason = if is_end {
+            self.answer.reason = if is_over {
                 FinishReason::Stop
             } else {
                 FinishReason::Length

@@ -2,6 +2,7 @@
 //!
 //! - [`Session`]: a conversation with a model whose blocks are in a swarm; [`Generation`]: an answer, token by token
 //! - [`LocalModel`]: what stays at home; [`TextCodec`], [`TextStream`], [`StopMatcher`], [`sampling`]: text; pure
+//! - [`Constraint`]: what an answer must look like
 //! - [`swarm_view`]: records found in the DHT → who serves which blocks; pure
 //! - [`Swarm`]: membership of a swarm; [`RemoteModel`]: a model in it; [`ModelView`]: the live view of its servers
 //! - [`router`], [`speed`], [`bans`]: which servers a session goes through; pure
@@ -24,6 +25,7 @@ pub mod swarm_view;
 
 mod chain;
 mod chat_template;
+mod constraint;
 mod error;
 mod generate;
 mod link_codec;
@@ -46,6 +48,7 @@ pub use chat_template::{
     ChatMessage, ChatTemplate, ChatTemplateError, LocalTime, MessageContent, RenderOptions,
     TemplateValue,
 };
+pub use constraint::{Constraint, ConstraintError};
 pub use error::{Blame, HopError, NextMove};
 pub use generate::{FinishReason, Finished, GenerateConfig, Generation, Prompt, Token};
 pub use hop::{Hop, HopStep, Opening};

@@ -5,6 +5,7 @@ use std::ops::Range;
 use block_model::HeadError;
 use block_network::PeerId;
 
+use crate::constraint::ConstraintError;
 use crate::router::RouteError;
 use crate::sampling::SamplingError;
 use crate::stop::EmptyStop;
@@ -129,6 +130,19 @@ impl From<TextError> for SessionError {
 impl From<EmptyStop> for SessionError {
     fn from(error: EmptyStop) -> Self {
         Self::BadInput(error.to_string())
+    }
+}
+
+impl From<ConstraintError> for SessionError {
+    fn from(error: ConstraintError) -> Self {
+        match error {
+            ConstraintError::TooLarge { .. } | ConstraintError::Unusable(_) => {
+                Self::BadInput(error.to_string())
+            }
+            ConstraintError::Model(_) | ConstraintError::NoThread(_) => {
+                Self::Unsupported(error.to_string())
+            }
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use super::*;
 use crate::session::tests::{Fate, new_session};
 use crate::text_codec::test_codecs::fable_folder;
 
+mod constrained;
+
 const PROMPT: &str = "Once upon a time";
 
 async fn tokens(
