@@ -172,6 +172,7 @@ impl<'a> Generation<'a> {
             return None;
         }
         let token = self.advance().await;
+        let token = self.session.noted(token);
         if token.is_err() {
             self.is_over = true;
             self.answer.reason = FinishReason::Error;
