@@ -193,6 +193,12 @@ impl Chain {
         })
     }
 
+    /// Whether the session has ended with an error.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> ChainStats {

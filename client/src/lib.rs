@@ -2,6 +2,7 @@
 //!
 //! - [`Session`]: a conversation with a model whose blocks are in a swarm; [`Generation`]: an answer, token by token
 //! - [`LocalModel`]: what stays at home; [`TextCodec`], [`TextStream`], [`StopMatcher`], [`sampling`]: text; pure
+//! - [`Constraint`]: what an answer must look like; [`SessionPool`]: sessions kept for the next turn
 //! - [`swarm_view`]: records found in the DHT → who serves which blocks; pure
 //! - [`Swarm`]: membership of a swarm; [`RemoteModel`]: a model in it; [`ModelView`]: the live view of its servers
 //! - [`router`], [`speed`], [`bans`]: which servers a session goes through; pure
@@ -26,6 +27,7 @@ pub mod topology;
 
 mod chain;
 mod chat_template;
+mod constraint;
 mod error;
 mod generate;
 mod link_codec;
@@ -36,6 +38,7 @@ mod remote_model;
 mod server_facts;
 mod session;
 mod session_error;
+mod session_pool;
 mod stop;
 mod swarm;
 mod swarm_error;
@@ -48,6 +51,7 @@ pub use chat_template::{
     ChatMessage, ChatTemplate, ChatTemplateError, LocalTime, MessageContent, RenderOptions,
     TemplateValue,
 };
+pub use constraint::{Constraint, ConstraintError};
 pub use error::{Blame, HopError, NextMove};
 pub use generate::{FinishReason, Finished, GenerateConfig, Generation, Prompt, Token};
 pub use hop::{Hop, HopStep, Opening};
@@ -61,6 +65,7 @@ pub use sampling::{Sampled, Sampler, SamplingConfig, SamplingConfigError, Sampli
 pub use server_facts::ServerFacts;
 pub use session::Session;
 pub use session_error::{SessionError, Tried};
+pub use session_pool::{SessionPool, SessionPoolLimits};
 pub use speed::StepEstimate;
 pub use stop::{EmptyStop, StopMatcher, StopScan};
 pub use swarm::{Swarm, SwarmConfig};

@@ -1,10 +1,12 @@
 //! What a client keeps of a model: tokenizer, embeddings, norm and head. No block.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use block_model::{ClientHead, LoadError, ModelConfig, ModelSource};
 
 use crate::chat_template::{ChatTemplate, ChatTemplateError};
+use crate::constraint::{ConstraintError, Vocabulary};
 use crate::text_codec::{TextCodec, TextError};
 
 mod chat;
@@ -31,6 +33,8 @@ pub struct LocalModel {
     /// Id that begins a sequence. [`TextCodec::encode`] puts it there by itself if the model wants that.
     pub bos: Option<u32>,
     generation: GenerationDefaults,
+    /// Built when the first answer needs it.
+    vocabulary: OnceLock<Result<Vocabulary, ConstraintError>>,
     chat: Result<ChatTemplate, ChatTemplateError>,
 }
 
@@ -76,6 +80,7 @@ impl LocalModel {
             eos: texts.eos,
             bos: texts.bos,
             generation: texts.generation,
+            vocabulary: OnceLock::new(),
             chat: texts.chat,
         })
     }
@@ -99,6 +104,15 @@ impl LocalModel {
     /// [`ChatTemplateError`]: the model has no template, or one that cannot be used.
     pub fn chat_template(&self) -> Result<&ChatTemplate, ChatTemplateError> {
         self.chat.as_ref().map_err(Clone::clone)
+    }
+
+    /// Its tokens, prepared for constrained answers: for the first of them this may take half a second. Blocks the thread.
+    ///
+    /// # Errors
+    /// [`ConstraintError::Model`].
+    pub(crate) fn vocabulary(&self) -> Result<Vocabulary, ConstraintError> {
+        let build = || Vocabulary::new(&self.tokenizer, self.head.vocab(), &self.eos);
+        self.vocabulary.get_or_init(build).clone()
     }
 
     /// How the model's makers would have it answer: `generation_config.json`.

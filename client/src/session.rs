@@ -27,6 +27,8 @@ pub struct Session {
     ids: Vec<u32>,
     /// `[hidden]`: output of the last block for the last token that the servers have; empty if unknown.
     last_hidden: Vec<f32>,
+    /// An error came up that no step can mend.
+    is_broken: bool,
 }
 
 impl Session {
@@ -42,6 +44,7 @@ impl Session {
             blocks,
             ids: Vec::new(),
             last_hidden: Vec::new(),
+            is_broken: false,
         }
     }
 
@@ -69,6 +72,12 @@ impl Session {
         self.blocks.max_length()
     }
 
+    /// Whether the session can go on: no error came up after which it cannot.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.is_broken && !self.blocks.is_over()
+    }
+
     /// Answers a prompt, which continues what the session holds; an empty one continues the last answer.
     ///
     /// Nothing is sent before the first [`Generation::next`].
@@ -89,8 +98,11 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; nothing has been added then.
     pub async fn feed(&mut self, ids: &[u32]) -> Result<Vec<f32>, SessionError> {
-        self.run(ids).await?;
-        self.last_logits().await
+        let logits = match self.run(ids).await {
+            Ok(_) => self.last_logits().await,
+            Err(error) => Err(error),
+        };
+        self.noted(logits)
     }
 
     /// Adds tokens and returns the logits after each of them: `[ids, vocab]`.
@@ -101,9 +113,14 @@ impl Session {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let hidden_states = self.run(ids).await?;
-        let before = hidden_states.len() - ids.len() * self.model.head.hidden();
-        self.logits(hidden_states[before..].to_vec()).await
+        let rows = match self.run(ids).await {
+            Ok(hidden_states) => {
+                let before = hidden_states.len() - ids.len() * self.model.head.hidden();
+                self.logits(hidden_states[before..].to_vec()).await
+            }
+            Err(error) => Err(error),
+        };
+        self.noted(rows)
     }
 
     /// Forgets the tokens from `position` on.
@@ -179,6 +196,14 @@ impl Session {
     /// Adds a chosen token; it is sent with the next step.
     pub(crate) fn choose(&mut self, id: u32) {
         self.ids.push(id);
+    }
+
+    /// Remembers an error of the session, or made from what it brought.
+    pub(crate) fn noted<T>(&mut self, result: Result<T, SessionError>) -> Result<T, SessionError> {
+        if let Err(error) = &result {
+            self.is_broken |= !error.leaves_session_usable();
+        }
+        result
     }
 
     /// Whether `new` tokens fit.

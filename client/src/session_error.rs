@@ -5,6 +5,7 @@ use std::ops::Range;
 use block_model::HeadError;
 use block_network::PeerId;
 
+use crate::constraint::ConstraintError;
 use crate::router::RouteError;
 use crate::sampling::SamplingError;
 use crate::stop::EmptyStop;
@@ -132,10 +133,24 @@ impl From<EmptyStop> for SessionError {
     }
 }
 
+impl From<ConstraintError> for SessionError {
+    fn from(error: ConstraintError) -> Self {
+        match error {
+            ConstraintError::TooLarge { .. } | ConstraintError::Unusable(_) => {
+                Self::BadInput(error.to_string())
+            }
+            ConstraintError::Model(_) | ConstraintError::NoThread(_) => {
+                Self::Unsupported(error.to_string())
+            }
+        }
+    }
+}
+
 impl From<SamplingError> for SessionError {
     fn from(error: SamplingError) -> Self {
         match error {
             SamplingError::Config(error) => Self::BadInput(error.to_string()),
+            SamplingError::NothingAllowed => Self::Unsupported(error.to_string()),
             SamplingError::NotFinite { .. } | SamplingError::Empty => {
                 Self::Nonsense(error.to_string())
             }

@@ -4,6 +4,7 @@
 //! - `sentencepiece`, `spm`: `tokenizer.model`, where it converts exactly
 //! - `gguf`, `pre_tokenizer`: the metadata of a GGUF file
 //! - `assembly`: a tokenizer from its parts
+//! - `token_bytes`: what each token adds to a text
 
 use std::fmt;
 use std::fs::File;
@@ -19,6 +20,7 @@ mod gguf;
 mod pre_tokenizer;
 mod sentencepiece;
 mod spm;
+mod token_bytes;
 
 pub use gguf::GgufVocabulary;
 

@@ -5,6 +5,8 @@ use super::*;
 use crate::session::tests::{Fate, new_session};
 use crate::text_codec::test_codecs::fable_folder;
 
+mod constrained;
+
 const PROMPT: &str = "Once upon a time";
 
 async fn tokens(
@@ -150,6 +152,69 @@ async fn a_stop_string_ends_the_text_before_it() {
 }
 
 #[tokio::test]
+async fn nothing_ends_an_answer_before_its_least_length() {
+    let early = answer(
+        &mut new_session(300),
+        vec![0, 456, 1],
+        GenerateConfig::new(290),
+    )
+    .await;
+    let ended_after = early.ids.len();
+    assert_eq!(early.reason, FinishReason::Stop);
+    let longer = GenerateConfig {
+        min_tokens: ended_after + 2,
+        ..GenerateConfig::new(ended_after + 4)
+    };
+    let longer = answer(&mut new_session(300), vec![0, 456, 1], longer).await;
+    assert!(longer.ids.len() > ended_after + 1);
+    assert!(!longer.ids[..ended_after + 2].contains(&1));
+    assert_eq!(
+        longer.ids[..ended_after - 1],
+        early.ids[..ended_after - 1],
+        "only what would have ended it is replaced"
+    );
+    // Its end is an ordinary token if it is to be ignored.
+    let ignored = GenerateConfig {
+        min_tokens: ended_after + 2,
+        ignore_eos: true,
+        ..GenerateConfig::new(ended_after + 2)
+    };
+    let ignored = answer(&mut new_session(300), vec![0, 456, 1], ignored).await;
+    assert_eq!(ignored.ids[..ended_after], early.ids);
+}
+
+#[tokio::test]
+async fn a_stop_string_in_the_least_length_is_passed_over() {
+    // ", there was a little girl named Lily. She loved to play": a comma is its first token.
+    let config = |min_tokens| GenerateConfig {
+        min_tokens,
+        stop: vec![",".to_owned(), " play".to_owned()],
+        ..GenerateConfig::new(30)
+    };
+    let at_once = answer(&mut new_session(64), PROMPT, config(0)).await;
+    assert_eq!((at_once.text.as_str(), at_once.ids.len()), ("", 1));
+    let later = answer(&mut new_session(64), PROMPT, config(1)).await;
+    assert_eq!(
+        later.text,
+        ", there was a little girl named Lily. She loved to"
+    );
+    assert_eq!(later.stop.as_deref(), Some(" play"));
+}
+
+#[tokio::test]
+async fn a_biased_token_comes_as_often_as_it_is_asked_for() {
+    let always = GenerateConfig {
+        sampling: SamplingConfig {
+            logit_bias: [(423, 100.0)].into(),
+            ..SamplingConfig::greedy()
+        },
+        ..GenerateConfig::new(5)
+    };
+    let finished = answer(&mut new_session(64), PROMPT, always).await;
+    assert_eq!(finished.ids, [423; 5]);
+}
+
+#[tokio::test]
 async fn what_only_began_like_a_stop_string_comes_with_the_last_token() {
     let config = GenerateConfig {
         stop: vec![" Lily. He".to_owned()],
@@ -190,8 +255,20 @@ async fn what_cannot_be_is_refused_before_anything_is_sent() {
         top_p: 2.0,
         ..SamplingConfig::default()
     };
+    let unknown_token = SamplingConfig {
+        logit_bias: [(4096, 1.0)].into(),
+        ..SamplingConfig::greedy()
+    };
     let wrong = [
         GenerateConfig::new(0),
+        GenerateConfig {
+            min_tokens: 6,
+            ..GenerateConfig::new(5)
+        },
+        GenerateConfig {
+            sampling: unknown_token,
+            ..GenerateConfig::new(1)
+        },
         GenerateConfig {
             stop: vec![String::new()],
             ..GenerateConfig::new(1)

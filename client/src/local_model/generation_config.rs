@@ -14,6 +14,8 @@
 //! | `repetition_penalty`                       | a number above 0               |
 //! | `max_new_tokens`, `max_length`             | a whole number from 1          |
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::sampling::SamplingConfig;
@@ -56,6 +58,8 @@ pub struct SamplingOverrides {
     pub presence_penalty: Option<f32>,
     /// As [`SamplingConfig::frequency_penalty`].
     pub frequency_penalty: Option<f32>,
+    /// As [`SamplingConfig::logit_bias`].
+    pub logit_bias: BTreeMap<u32, f32>,
     /// As [`SamplingConfig::seed`].
     pub seed: Option<u64>,
 }
@@ -93,6 +97,7 @@ impl GenerationDefaults {
             repetition_penalty: penalty.unwrap_or(plain.repetition_penalty),
             presence_penalty: asked.presence_penalty.unwrap_or(plain.presence_penalty),
             frequency_penalty: asked.frequency_penalty.unwrap_or(plain.frequency_penalty),
+            logit_bias: asked.logit_bias.clone(),
             seed: asked.seed,
         }
     }

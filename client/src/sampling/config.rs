@@ -1,5 +1,7 @@
 //! How the next token is chosen.
 
+use std::collections::BTreeMap;
+
 /// How the next token is chosen. The default draws from the model's own distribution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingConfig {
@@ -17,6 +19,8 @@ pub struct SamplingConfig {
     pub presence_penalty: f32,
     /// Taken off the logit of a token for each time that the answer has it, in [-2, 2]. Default 0.
     pub frequency_penalty: f32,
+    /// Added to the raw logits of these tokens before anything else, each in [-100, 100]. Default: none.
+    pub logit_bias: BTreeMap<u32, f32>,
     /// Makes draws repeatable, on any machine. Default: a new one each time.
     pub seed: Option<u64>,
 }
@@ -43,6 +47,7 @@ impl Default for SamplingConfig {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
             seed: None,
         }
     }
@@ -100,7 +105,9 @@ impl SamplingConfig {
                 "from -2 to 2",
             ),
         ];
-        for (field, value, accepted, range) in fields {
+        let biases = self.logit_bias.values();
+        let biases = biases.map(|bias| ("logit_bias", *bias, -100.0..=100.0, "from -100 to 100"));
+        for (field, value, accepted, range) in fields.into_iter().chain(biases) {
             if !accepted.contains(&value) {
                 return Err(SamplingConfigError {
                     field,

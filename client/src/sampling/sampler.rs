@@ -24,7 +24,8 @@ pub struct Sampler {
 pub struct Sampled {
     /// The token.
     pub id: u32,
-    /// Natural logarithm of its probability by the raw logits, before penalties and temperature; if asked for.
+    /// Natural logarithm of its probability by the raw logits, before biases, penalties, bans and temperature; if asked
+    /// for.
     pub logprob: Option<f32>,
     /// The likeliest tokens with the same, likeliest first; as many as asked for.
     pub top: Vec<(u32, f32)>,
@@ -49,6 +50,9 @@ pub enum SamplingError {
     /// There was nothing to choose from.
     #[error("no logits to choose from")]
     Empty,
+    /// No token may be chosen.
+    #[error("no token may come next")]
+    NothingAllowed,
 }
 
 impl Sampler {
@@ -76,20 +80,38 @@ impl Sampler {
 
     /// Chooses a token and remembers it for the penalties.
     ///
-    /// `logits`: `[vocab]`; changed by the penalties.
+    /// `logits`: `[vocab]`; changed by biases and penalties.
     ///
     /// # Errors
     /// [`SamplingError::NotFinite`], [`SamplingError::Empty`]; nothing has been drawn then.
     pub fn next(&mut self, logits: &mut [f32]) -> Result<Sampled, SamplingError> {
-        if logits.is_empty() {
-            return Err(SamplingError::Empty);
-        }
-        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
-            let value = logits[id];
-            return Err(SamplingError::NotFinite { id, value });
-        }
+        self.next_among(logits, |_| true)
+    }
+
+    /// The same of the tokens that `is_allowed` admits; others are as if the vocabulary did not have them.
+    ///
+    /// # Errors
+    /// Also [`SamplingError::NothingAllowed`].
+    pub fn next_among(
+        &mut self,
+        logits: &mut [f32],
+        is_allowed: impl Fn(u32) -> bool,
+    ) -> Result<Sampled, SamplingError> {
+        check(logits)?;
         let raw = self.logprobs.map(|_| logits.to_vec());
+        self.add_biases(logits);
         self.penalties.apply(logits);
+        let mut allowed = 0;
+        for (id, logit) in (0..).zip(logits.iter_mut()) {
+            if is_allowed(id) {
+                allowed += 1;
+            } else {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        if allowed == 0 {
+            return Err(SamplingError::NothingAllowed);
+        }
         let id = if self.config.is_greedy() {
             likeliest(logits)
         } else {
@@ -104,11 +126,51 @@ impl Sampler {
             top: softmax.map_or_else(Vec::new, |softmax| softmax.top(self.logprobs.unwrap_or(0))),
         })
     }
+
+    /// Adds to each logit what the caller says; ids outside are ignored.
+    fn add_biases(&self, logits: &mut [f32]) {
+        for (id, bias) in &self.config.logit_bias {
+            if let Some(logit) = logits.get_mut(*id as usize) {
+                *logit = (*logit + bias).clamp(f32::MIN, f32::MAX);
+            }
+        }
+    }
+}
+
+/// How likely a token was that was not chosen by a [`Sampler`], one of a prompt for example, and the `top` likeliest.
+///
+/// `logits`: `[vocab]`, raw, as after the token before. There is no logarithm for an id outside.
+///
+/// # Errors
+/// [`SamplingError::NotFinite`], [`SamplingError::Empty`].
+pub fn score(logits: &[f32], id: u32, top: usize) -> Result<Sampled, SamplingError> {
+    check(logits)?;
+    let softmax = LogSoftmax::new(logits);
+    Ok(Sampled {
+        id,
+        logprob: softmax.of(id),
+        top: softmax.top(top),
+    })
+}
+
+/// # Errors
+/// [`SamplingError::NotFinite`], [`SamplingError::Empty`].
+fn check(logits: &[f32]) -> Result<(), SamplingError> {
+    if logits.is_empty() {
+        return Err(SamplingError::Empty);
+    }
+    match logits.iter().position(|logit| !logit.is_finite()) {
+        Some(id) => Err(SamplingError::NotFinite {
+            id,
+            value: logits[id],
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The token with the highest logit; of equal ones that with the lowest id.
 fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::MIN);
+    let mut best = (0, f32::NEG_INFINITY);
     for (id, logit) in (0_u32..).zip(logits) {
         if *logit > best.1 {
             best = (id, *logit);

@@ -51,6 +51,15 @@ impl Blocks {
         }
     }
 
+    /// Whether no step can be done any more.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Swarm(chain) => chain.is_over(),
+            #[cfg(test)]
+            Self::Here(_) => false,
+        }
+    }
+
     pub(super) fn stats(&self) -> ChainStats {
         match self {
             Self::Swarm(chain) => chain.stats(),

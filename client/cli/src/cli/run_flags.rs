@@ -221,6 +221,7 @@ impl AnswerFlags {
             presence_penalty: Some(self.presence_penalty),
             frequency_penalty: Some(self.frequency_penalty),
             seed: self.seed,
+            ..SamplingOverrides::default()
         };
         let unadvised = GenerationDefaults::default().overridden(&asked);
         if unadvised.is_greedy() {

@@ -1,5 +1,6 @@
 //! The story: written once in silence, then streamed, with a server killed in the middle of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use block_client::{
@@ -196,6 +197,7 @@ const SAMPLING: SamplingConfig = SamplingConfig {
     repetition_penalty: 1.0,
     presence_penalty: 0.0,
     frequency_penalty: 0.0,
+    logit_bias: BTreeMap::new(),
     seed: Some(7),
 };
 /// The server is killed after this part of the longest story, and after this many tokens at the latest: a story has

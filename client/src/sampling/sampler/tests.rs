@@ -287,3 +287,70 @@ fn a_configuration_out_of_range_names_its_field() {
     assert_eq!(plain.check(), Ok(()));
     assert_eq!(SamplingConfig::greedy().check(), Ok(()));
 }
+
+#[test]
+fn a_bias_is_added_before_penalties_and_changes_no_logarithm() {
+    let biased = SamplingConfig {
+        logit_bias: [(0, -100.0), (2, 3.0), (u32::MAX, 100.0)].into(),
+        repetition_penalty: 2.0,
+        ..SamplingConfig::greedy()
+    };
+    let logits = [4.0, 1.5, -1.0];
+    let mut raw = Sampler::new(SamplingConfig::greedy(), Some(3), &[]).unwrap();
+    let raw = raw.next(&mut logits.clone()).unwrap();
+    assert_eq!(raw.id, 0);
+    let sampled = |prompt: &[u32]| {
+        let mut sampler = Sampler::new(biased.clone(), Some(3), prompt).unwrap();
+        sampler.next(&mut logits.clone()).unwrap()
+    };
+    // 4 - 100, 1.5, -1 + 3
+    let free = sampled(&[]);
+    assert_eq!((free.id, &free.top), (2, &raw.top));
+    // The bias made it positive, so the penalty divides it: 2 / 2.
+    let seen = sampled(&[2]);
+    assert_eq!((seen.id, seen.logprob), (1, Some(raw.top[1].1)));
+}
+
+#[test]
+fn a_bias_out_of_range_is_an_error() {
+    for bias in [100.5, -101.0, f32::NAN, f32::INFINITY] {
+        let config = SamplingConfig {
+            logit_bias: [(1, 0.0), (2, bias)].into(),
+            ..SamplingConfig::default()
+        };
+        assert_eq!(config.check().unwrap_err().field, "logit_bias");
+    }
+}
+
+#[test]
+fn what_is_not_allowed_is_never_chosen() {
+    let logits = [9.0, 0.0, 8.0, -50.0];
+    for config in [SamplingConfig::greedy(), seeded(5)] {
+        let mut sampler = sampler(config);
+        for allowed in [[1, 3], [3, 3], [2, 1]] {
+            let sampled = sampler.next_among(&mut logits.clone(), |id| allowed.contains(&id));
+            assert!(allowed.contains(&sampled.unwrap().id));
+        }
+        let sampled = sampler.next_among(&mut logits.clone(), |_| false);
+        assert_eq!(sampled, Err(SamplingError::NothingAllowed));
+    }
+    let mut greedy = sampler(SamplingConfig::greedy());
+    let lowest = greedy.next_among(&mut [1.0, f32::MIN, f32::MIN], |id| id > 0);
+    assert_eq!(lowest.unwrap().id, 1);
+}
+
+#[test]
+fn a_token_that_was_not_chosen_is_scored_like_one_that_was() {
+    let logits = [0.5, 2.0, -1.0];
+    let mut sampler = Sampler::new(SamplingConfig::greedy(), Some(2), &[]).unwrap();
+    let chosen = sampler.next(&mut logits.clone()).unwrap();
+    assert_eq!(score(&logits, 1, 2), Ok(chosen.clone()));
+    let other = score(&logits, 0, 2).unwrap();
+    assert_eq!(
+        (other.logprob, &other.top),
+        (Some(chosen.top[1].1), &chosen.top)
+    );
+    assert_eq!(score(&logits, 3, 0).unwrap().logprob, None);
+    assert_eq!(score(&[], 0, 0), Err(SamplingError::Empty));
+    assert!(score(&[f32::NAN], 0, 0).is_err());
+}
