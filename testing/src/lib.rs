@@ -4,7 +4,7 @@
 //! - [`home`]: a program with a home folder of its own, for tests of its command line; [`golden`]: texts that it prints,
 //!   kept as files
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
-//! - [`block_server`], [`swarm_run`], [`python_peer`]: what such a process is, and its line protocol
+//! - [`block_server`], [`swarm_run`], [`http_gateway`], [`python_peer`]: what such a process is, and its line protocol
 //! - [`span_server`]: a server of either kind
 //! - [`mock_hub`]: a hub with one repository, over real HTTP; [`refusing_hub`]: a hub that has nothing for anybody
 //! - [`folders`]: the repository, and where files of a test run go
@@ -21,6 +21,7 @@ pub mod child;
 pub mod folders;
 pub mod golden;
 pub mod home;
+pub mod http_gateway;
 pub mod janitor;
 pub mod mock_hub;
 pub mod programs;
@@ -36,6 +37,7 @@ pub use child::Child;
 pub use folders::{fable, repository, temporary};
 pub use golden::Golden;
 pub use home::{Home, admin_get};
+pub use http_gateway::HttpGateway;
 pub use janitor::Farewell;
 pub use mock_hub::MockHub;
 pub use programs::program;

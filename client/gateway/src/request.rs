@@ -2,13 +2,14 @@
 //!
 //! - `json_body`, `fields`: from a body to values
 //! - `answer`: what chat and text completion have in common
-//! - `chat`, `messages`: `/v1/chat/completions`; `text`: `/v1/completions`
+//! - `chat`, `messages`, `response_format`: `/v1/chat/completions`; `text`: `/v1/completions`
 
 mod answer;
 mod chat;
 mod fields;
 mod json_body;
 mod messages;
+mod response_format;
 mod text;
 
 pub(crate) use answer::{AnswerOptions, StreamOptions};

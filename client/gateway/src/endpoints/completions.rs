@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use block_client::GenerateConfig;
+use block_client::{Constraint, GenerateConfig};
 use block_network::unix_time;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -33,6 +33,8 @@ struct Question {
     prompts: Vec<Prompt>,
     options: AnswerOptions,
     logprobs: Option<usize>,
+    /// What the answer must look like.
+    constraint: Option<Constraint>,
     arrived: Instant,
     caller: Who,
 }
@@ -50,14 +52,16 @@ pub(crate) async fn chat(
         conversation,
         answer: options,
         logprobs,
+        format,
         ..
     } = request;
-    let (model, rendered) = aside(move || {
+    let (model, made) = aside(move || {
         let rendered = model.chat_prompt(&conversation);
-        (model, rendered)
+        let made = rendered.and_then(|(_, ids)| Ok((ids, format.constraint()?)));
+        (model, made)
     })
     .await?;
-    let (_, ids) = rendered?;
+    let (ids, constraint) = made?;
     let max_tokens = model.max_tokens(("messages", ids.len()), options.max_tokens)?;
     let question = Question {
         shape: Shape::Chat,
@@ -69,6 +73,7 @@ pub(crate) async fn chat(
         }],
         options,
         logprobs,
+        constraint,
         arrived,
         caller,
     };
@@ -111,6 +116,7 @@ pub(crate) async fn text(
         prompts: prompts?,
         options,
         logprobs,
+        constraint: None,
         arrived,
         caller,
     };
@@ -178,7 +184,9 @@ impl Question {
                         sampling: self.model.sampling(&self.options.sampling, time),
                         stop: self.options.stop.clone(),
                         logprobs: self.logprobs,
+                        min_tokens: self.options.min_tokens,
                         ignore_eos: self.options.ignore_eos,
+                        constraint: self.constraint.clone(),
                         ..GenerateConfig::new(prompt.max_tokens)
                     },
                     route: self.options.route.clone(),

@@ -1,5 +1,7 @@
 //! What chat and text completion have in common: how tokens are chosen, when an answer ends, how it is told.
 
+use std::collections::BTreeMap;
+
 use block_client::SamplingOverrides;
 use block_network::PeerId;
 
@@ -15,6 +17,8 @@ pub(crate) struct AnswerOptions {
     pub(crate) stop: Vec<String>,
     /// Answers to each prompt.
     pub(crate) choices: usize,
+    /// Tokens before which nothing ends an answer.
+    pub(crate) min_tokens: usize,
     pub(crate) ignore_eos: bool,
     /// Whether, and how, it comes as a stream.
     pub(crate) stream: Option<StreamOptions>,
@@ -35,12 +39,12 @@ impl AnswerOptions {
     /// # Errors
     /// The first field that cannot be used.
     pub(crate) fn read(fields: &Fields<'_>, least_tokens: usize) -> Result<Self, ApiError> {
-        refuse_unsupported(fields)?;
         Ok(Self {
             max_tokens: fields.whole("max_tokens", least_tokens..=usize::MAX)?,
             sampling: sampling(fields)?,
             stop: stop(fields)?,
             choices: fields.whole("n", 1..=MAX_CHOICES)?.unwrap_or(1),
+            min_tokens: fields.whole("min_tokens", 0..=usize::MAX)?.unwrap_or(0),
             ignore_eos: fields.flag("ignore_eos")?.unwrap_or(false),
             stream: stream(fields)?,
             route: route(fields)?,
@@ -69,24 +73,23 @@ pub(super) const ANSWER_FIELDS: &[&str] = &[
     "min_tokens",
 ];
 
-/// What no field of a request could be honoured by: better an error than an answer to another question.
-fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
-    if fields
-        .object("logit_bias")?
-        .is_some_and(|bias| !bias.is_empty())
-    {
-        return Err(fields.refused(
+/// Weights of tokens: their ids as strings.
+fn logit_bias(fields: &Fields<'_>) -> Result<BTreeMap<u32, f32>, ApiError> {
+    let biases = fields.object("logit_bias")?.into_iter().flatten();
+    let biases = biases.map(|(id, bias)| {
+        let bias = bias.as_f64().filter(|bias| bias.abs() <= MAX_BIAS)?;
+        #[expect(clippy::cast_possible_truncation, reason = "a hundred at most")]
+        let bias = bias as f32;
+        Some((id.parse().ok()?, bias))
+    });
+    let biases: Option<BTreeMap<_, _>> = biases.collect();
+    match biases {
+        Some(biases) if biases.len() <= MAX_BIASES => Ok(biases),
+        _ => Err(fields.wrong(
             "logit_bias",
-            "this gateway cannot weigh tokens; leave it out",
-        ));
+            &format!("up to {MAX_BIASES} ids of tokens, each with a number from -100 to 100"),
+        )),
     }
-    if fields.whole("min_tokens", 0..=usize::MAX)?.unwrap_or(0) > 0 {
-        return Err(fields.refused(
-            "min_tokens",
-            "this gateway has no shortest answer; ignore_eos goes on to max_tokens",
-        ));
-    }
-    Ok(())
 }
 
 fn sampling(fields: &Fields<'_>) -> Result<SamplingOverrides, ApiError> {
@@ -105,6 +108,7 @@ fn sampling(fields: &Fields<'_>) -> Result<SamplingOverrides, ApiError> {
             .number("repetition_penalty", above_zero..=MAX_REPETITION_PENALTY)?,
         presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?,
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?,
+        logit_bias: logit_bias(fields)?,
         seed: fields.integer("seed")?.map(i64::cast_unsigned),
     })
 }
@@ -162,6 +166,10 @@ fn route(fields: &Fields<'_>) -> Result<Option<Vec<PeerId>>, ApiError> {
 
 /// OpenAI's limit is 128, but each choice is a session of its own at the servers.
 const MAX_CHOICES: usize = 4;
+/// OpenAI's limit.
+const MAX_BIAS: f64 = 100.0;
+/// More than anybody weighs by hand; each is looked at for every token.
+const MAX_BIASES: usize = 1024;
 /// OpenAI's limit.
 const MAX_STOPS: usize = 4;
 /// Above this nothing but new tokens would be left.

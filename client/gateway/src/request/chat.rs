@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::answer::{ANSWER_FIELDS, AnswerOptions};
 use super::fields::Fields;
+use super::response_format::ResponseFormat;
 use super::{messages, note_unknown};
 use crate::api_error::ApiError;
 
@@ -30,6 +31,8 @@ pub(crate) struct ChatRequest {
     pub(crate) answer: AnswerOptions,
     /// How many likely tokens to tell with each one; `None`: no logarithms at all.
     pub(crate) logprobs: Option<usize>,
+    /// What the answer must look like.
+    pub(crate) format: ResponseFormat,
 }
 
 /// Fields that are read, taken or refused.
@@ -106,6 +109,7 @@ impl ChatRequest {
             conversation: Conversation::read(map)?,
             answer,
             logprobs: logprobs(&fields)?,
+            format: ResponseFormat::read(&fields)?,
         })
     }
 }
@@ -130,11 +134,6 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
         if fields.get(choice).is_some_and(|value| !is_free(value)) {
             return Err(fields.refused(choice, "this gateway does not call tools"));
         }
-    }
-    if let Some(format) = fields.object("response_format")?
-        && format.get("type").is_none_or(|kind| kind != "text")
-    {
-        return Err(fields.refused("response_format", "this gateway answers in free text only"));
     }
     let is_text = |value: &Value| value.as_str() == Some("text");
     if let Some(modalities) = fields.list("modalities")?

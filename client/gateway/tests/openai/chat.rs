@@ -265,6 +265,55 @@ fn messages_become_a_text_and_the_last_may_be_continued() {
 }
 
 #[test]
+fn an_answer_of_a_schema_is_valid_and_ends_by_itself() {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "kind": { "enum": ["fox", "bear"] },
+            "legs": { "type": "integer", "minimum": 2, "maximum": 8 },
+        },
+        "required": ["kind", "legs"],
+        "additionalProperties": false,
+    });
+    let format = json!({
+        "type": "json_schema", "json_schema": { "name": "animal", "strict": true, "schema": schema },
+    });
+    for more in [json!({}), json!({ "temperature": 1.0, "seed": 5 })] {
+        let mut body = chat(START, &more);
+        body["response_format"] = format.clone();
+        body["max_tokens"] = json!(60);
+        let answer = served().ok(CHAT, &body);
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "stop", "{answer}");
+        let told = choice["message"]["content"].as_str().unwrap();
+        let told: Value = serde_json::from_str(told).unwrap();
+        assert_eq!(told.as_object().unwrap().len(), 2, "{told}");
+        assert!(["fox", "bear"].contains(&told["kind"].as_str().unwrap()));
+        assert!((2..=8).contains(&told["legs"].as_u64().unwrap()), "{told}");
+    }
+}
+
+#[test]
+fn a_bias_forces_a_token_and_min_tokens_a_length() {
+    let usual = served().ok(CHAT, &chat(START, &json!({ "max_tokens": 1 })));
+    let body = chat(
+        START,
+        &json!({ "max_tokens": 3, "logit_bias": { "300": 100 } }),
+    );
+    let forced = served().ok(CHAT, &body);
+    let text = |answer: &Value| answer["choices"][0]["message"]["content"].clone();
+    let three = text(&forced).as_str().unwrap().to_owned();
+    assert!(!three.is_empty() && three.len() % 3 == 0, "{three}");
+    assert_ne!(three[..three.len() / 3], text(&usual));
+    let body = chat(
+        START,
+        &json!({ "max_tokens": 40, "min_tokens": 30, "stop": ["a", "e"] }),
+    );
+    let answer = served().ok(CHAT, &body);
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() >= 30);
+}
+
+#[test]
 fn what_changes_nothing_is_taken() {
     let more = json!({
         "user": "somebody", "metadata": {}, "store": false, "service_tier": "auto",

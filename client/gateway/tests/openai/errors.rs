@@ -82,6 +82,23 @@ fn a_field_that_cannot_be_used_is_named() {
             json!({ "chat_template_kwargs": { "messages": [] } }),
             "messages",
         ),
+        (json!({ "logit_bias": { "x": 1 } }), "logit_bias"),
+        (json!({ "logit_bias": { "3": 101 } }), "logit_bias"),
+        (json!({ "min_tokens": -1 }), "min_tokens"),
+        (
+            json!({ "response_format": { "type": "xml" } }),
+            "response_format",
+        ),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": {} } }),
+            "response_format",
+        ),
+        (
+            json!({ "response_format": {
+                "type": "json_schema", "json_schema": { "schema": { "type": "nothing" } },
+            } }),
+            "response_format",
+        ),
         (json!({ "route": ["nobody"] }), "route"),
         (json!({ "model": null }), "model"),
     ] {
