@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::{METADATA, compiled_alone};
 
 /// The only arrows between our crates in what is compiled into a user's binary.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
@@ -90,7 +90,7 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Crates of which two incompatible versions are compiled, with who holds the older one back. A new
 /// pair belongs here only if no release of ours or of the crate named avoids it.
-const DUPLICATES: [(&str, &str); 23] = [
+const DUPLICATES: [(&str, &str); 24] = [
     (
         "base64",
         "tokenizers' spm_precompiled; metrics-exporter-prometheus and hf-hub",
@@ -118,6 +118,7 @@ const DUPLICATES: [(&str, &str); 23] = [
         "thiserror-impl",
         "rtnetlink under libp2p's interface watcher",
     ),
+    ("tower-http", "reqwest under hf-hub"),
     ("unicode-width", "miette under protox, for tests"),
     ("yasna", "rcgen under libp2p-tls"),
 ];
