@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metadata::{METADATA, compiled_alone};
 
 /// The only arrows between our crates in what is compiled into a user's binary.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("block-protocol", &[]),
     ("block-network", &["block-protocol"]),
     ("block-model", &[]),
@@ -44,15 +44,6 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "block-model",
             "block-network",
             "block-program",
-            "block-protocol",
-        ],
-    ),
-    (
-        "block-gateway",
-        &[
-            "block-client",
-            "block-model",
-            "block-network",
             "block-protocol",
         ],
     ),
