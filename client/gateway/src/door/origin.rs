@@ -79,7 +79,7 @@ impl Origins {
     pub(super) fn check(&self, request: &Parts) -> Result<(), ApiError> {
         let host = host_of(request);
         if let Some(hosts) = &self.hosts {
-            let name = host.as_ref().map(|host| name_of(host));
+            let name = host.as_ref().map(name_of);
             if !name.is_some_and(|name| hosts.contains(&name)) {
                 return Err(refusal(
                     "the name in the Host header is not one of this gateway; --allowed-host NAME adds one",
