@@ -34,6 +34,7 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
     models::check(&flags.models)?;
     let config = GatewayConfig {
         allow_route: flags.models.allow_route,
+        repair_deadline: Duration::from_secs_f64(flags.door.repair_timeout),
         ..GatewayConfig::default()
     };
     let door = door::door(&flags.door, flags.listen, &stop)?;

@@ -32,6 +32,8 @@ pub struct GatewayConfig {
     pub no_route_patience: Duration,
     /// How long opening a session may take. Default 30 s.
     pub open_deadline: Duration,
+    /// How long an answer waits for servers in place of those it lost. Default 30 s.
+    pub repair_deadline: Duration,
     /// How long a stream waits with its head for the first token, or the first error. Default 5 s.
     pub head_patience: Duration,
     /// After this long without any event a stream gets a comment, so that no proxy cuts it. Default 15 s.
@@ -47,6 +49,7 @@ impl Default for GatewayConfig {
         Self {
             no_route_patience: Duration::from_secs(3),
             open_deadline: Duration::from_secs(30),
+            repair_deadline: Duration::from_secs(30),
             head_patience: Duration::from_secs(5),
             ping_period: Duration::from_secs(15),
             reader_patience: Duration::from_secs(60),

@@ -62,17 +62,29 @@ pub(crate) struct DoorFlags {
     )]
     pub(crate) request_timeout: f64,
 
-    /// Largest body of a request, bytes
+    /// Longest wait of an answer for servers in place of those that it lost, seconds
+    #[arg(
+        long,
+        env = "SWARM_REPAIR_TIMEOUT",
+        value_name = "S",
+        default_value = "30",
+        value_parser = parse_seconds,
+        hide_short_help = true
+    )]
+    pub(crate) repair_timeout: f64,
+
+    /// Largest body of a request, bytes, up to 2 MiB
     #[arg(
         long,
         env = "SWARM_MAX_BODY",
         value_name = "BYTES",
         default_value = "2000000",
+        value_parser = clap::value_parser!(u32).range(1..=2_097_152),
         hide_short_help = true
     )]
-    pub(crate) max_body: usize,
+    pub(crate) max_body: u32,
 
-    /// Pages of other origins that may call, for example https://chat.example, or *
+    /// Pages of other origins that may call, for example https://chat.example, or * [default: none]
     #[arg(
         long,
         env = "SWARM_CORS_ORIGIN",
@@ -82,7 +94,7 @@ pub(crate) struct DoorFlags {
     )]
     pub(crate) cors_origin: Vec<String>,
 
-    /// More names of this gateway, as browsers call it
+    /// More names of this gateway, as browsers call it [default: none]
     #[arg(
         long,
         env = "SWARM_ALLOWED_HOST",

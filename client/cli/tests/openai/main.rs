@@ -1,4 +1,9 @@
 //! OpenAI's official clients, unmodified, against `swarm gateway`: what `suite.py` and `suite.mjs` say.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and shows what the suites say"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -152,7 +157,7 @@ fn a_swarm_that_fails_is_told_from_one_that_cannot_begin() {
     }
     for client in CLIENTS {
         let servers = Servers::start("openai-dying", &["0:4", "4:8"]);
-        let (_gateway, url) = servers.gateway("openai-dying", &[]);
+        let (_gateway, url) = servers.gateway("openai-dying", &["--repair-timeout", "3"]);
         run(client, "dying", &url, || {
             servers.running.iter().for_each(BlockServer::kill);
         });

@@ -1,6 +1,6 @@
 """What OpenAI's own Python client, unmodified, makes of the gateway.
 
-Called as `suite.py GROUP BASE_URL`; runs every function of the group and prints a line for each.
+Called as `suite.py GROUP BASE_URL`, and more that it does not need; runs every function of the group and prints a line for each.
 """
 
 import json
@@ -354,7 +354,7 @@ def a_swarm_that_dies_ends_a_stream_with_an_error(url):
 
 
 def main():
-    name, url = sys.argv[1:]
+    name, url = sys.argv[1:3]
     for test in GROUPS[name]:
         started = time.monotonic()
         test(url)

@@ -146,6 +146,7 @@ impl Choice {
         let session = SessionConfig {
             pinned: plan.route.clone(),
             open_deadline: config.open_deadline,
+            repair_deadline: config.repair_deadline,
             ..SessionConfig::new(max_length)
         };
         Ok(remote.session(session).await?)

@@ -280,5 +280,3 @@ async fn cors_is_off_by_default_and_names_what_clients_send_and_read() {
     let (_, headers, _) = call(&other, preflight()).await;
     assert!(!headers.contains_key("access-control-allow-origin"));
 }
-
-/// A route that streams what a test sends.

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// A route that streams what a test sends.
 fn streaming(path: &str) -> (Router, mpsc::Sender<&'static str>) {
     let (sender, receiver) = mpsc::channel(4);
     let receiver = Arc::new(tokio::sync::Mutex::new(receiver));

@@ -2,14 +2,10 @@
 
 mod conversion;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use half::{bf16, f16};
-use safetensors::SafeTensors;
+use half::f16;
 use serde_json::Value as Json;
 
-use crate::config::{MixtureConfig, ModelConfig, Positions, RopeScaling};
+use crate::config::{Positions, RopeScaling};
 use crate::dtype::SpanDType;
 use crate::families;
 use crate::source::gguf::kind::GgufKind;

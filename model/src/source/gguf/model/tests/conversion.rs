@@ -8,11 +8,9 @@ use safetensors::SafeTensors;
 use serde_json::Value as Json;
 
 use crate::config::{MixtureConfig, ModelConfig, Positions, RopeScaling};
-use crate::dtype::SpanDType;
-use crate::families;
+use crate::source::ModelSource;
 use crate::source::gguf::kind::GgufKind;
 use crate::source::gguf::test_file::TestFile;
-use crate::source::{Checkpoint, ModelSource};
 
 /// Names of the fixtures' tensors by gguf-py 0.19.0; see the folder's README.
 pub(super) const NAMES: &str = include_str!("../../../../../tests/fixtures/gguf/names.json");
@@ -129,7 +127,13 @@ pub(super) fn add_tensors(
     }
 }
 
-pub(super) fn add(file: &mut TestFile, name: &str, shape: &[usize], values: &[f32], kind: GgufKind) {
+pub(super) fn add(
+    file: &mut TestFile,
+    name: &str,
+    shape: &[usize],
+    values: &[f32],
+    kind: GgufKind,
+) {
     match kind {
         GgufKind::F16 if shape.len() > 1 => {
             let bytes: Vec<u8> = values
@@ -197,7 +201,11 @@ pub(super) fn add_metadata(file: &mut TestFile, config: &ModelConfig, architectu
 }
 
 /// Adds rotary bases and how they are stretched.
-pub(super) fn add_rotary_metadata(file: &mut TestFile, config: &ModelConfig, key: &dyn Fn(&str) -> String) {
+pub(super) fn add_rotary_metadata(
+    file: &mut TestFile,
+    config: &ModelConfig,
+    key: &dyn Fn(&str) -> String,
+) {
     if let Positions::Rotary { dims, full, .. } = &config.positions {
         file.u32(&key("rope.dimension_count"), *dims as u32);
         file.f32(&key("rope.freq_base"), full.theta as f32);
