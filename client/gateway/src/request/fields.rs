@@ -116,13 +116,13 @@ impl<'a> Fields<'a> {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "whole and far inside the range of i64"
+)]
 fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| {
         let number = value.as_f64()?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "whole and far inside the range of i64"
-        )]
         let is_whole = number.fract() == 0.0 && number.abs() < 2_f64.powi(53);
         is_whole.then_some(number as i64)
     })
