@@ -116,6 +116,10 @@ impl<'a> Fields<'a> {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "whole and far inside the range of i64"
+)]
 fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| {
         let number = value.as_f64()?;
