@@ -364,7 +364,15 @@ mod tests {
     }
 
     /// Flags for one run, which neither a file nor a variable can set.
-    const ONE_RUN: &[&str] = &["help", "version", "json", "stream", "prompt_ids"];
+    const ONE_RUN: &[&str] = &[
+        "help",
+        "version",
+        "json",
+        "stream",
+        "prompt_ids",
+        "blocks",
+        "watch",
+    ];
 
     #[test]
     fn command_lines_of_petals_dht_nodes_parse() {

@@ -14,7 +14,12 @@ pub(crate) struct ChatFlags {
     pub(crate) model: ModelFlags,
 
     /// What the model is told before all else; it needs a chat template for that [default: nothing]
-    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    #[arg(
+        long,
+        env = "SWARM_SYSTEM",
+        value_name = "TEXT",
+        conflicts_with = "raw"
+    )]
     pub(crate) system: Option<String>,
 
     /// Let the model go on with the text as it is, also if it has a chat template
@@ -34,7 +39,7 @@ pub(crate) struct ChatFlags {
     pub(crate) seed: Option<u64>,
 
     /// End answers before this text; give the flag again for more [default: none]
-    #[arg(long, value_name = "TEXT", hide_short_help = true)]
+    #[arg(long, env = "SWARM_STOP", value_name = "TEXT", hide_short_help = true)]
     pub(crate) stop: Vec<String>,
 
     /// Tokens that a conversation may have, which servers reserve memory for

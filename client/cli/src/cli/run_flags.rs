@@ -28,7 +28,7 @@ pub(crate) struct RunFlags {
     pub(crate) prompt_ids: Option<Vec<u32>>,
 
     /// What the model is told before the prompt; it needs a chat template for that [default: nothing]
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt_ids", "raw"])]
+    #[arg(long, env = "SWARM_SYSTEM", value_name = "TEXT", conflicts_with_all = ["prompt_ids", "raw"])]
     pub(crate) system: Option<String>,
 
     /// Give the model the prompt as it is, also if it has a chat template
