@@ -73,7 +73,7 @@ impl Gateway {
     }
 
     /// Ends every answer under way with an error, and refuses new ones. Returns when their sessions are closed, or after
-    /// [`CLOSE_DEADLINE`].
+    /// two seconds.
     pub async fn stop(&self) {
         self.0.stop.cancel();
         // Whoever is late ends with the process.

@@ -84,7 +84,7 @@ pub(crate) struct DoorFlags {
     )]
     pub(crate) max_body: u32,
 
-    /// Pages of other origins that may call, for example https://chat.example, or * [default: none]
+    /// Pages of other origins that may call: scheme, host and port of each, or * [default: none]
     #[arg(
         long,
         env = "SWARM_CORS_ORIGIN",
