@@ -213,7 +213,7 @@ impl Choice {
             }
         }
         let finished = generation.finish();
-        held.finish(&finished);
+        held.finish(&finished, &self.model.remote().local.eos);
         let logprobs = held.take_rest();
         if !logprobs.is_empty() {
             let text = String::new();

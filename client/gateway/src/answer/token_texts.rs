@@ -114,11 +114,14 @@ impl Held {
         Ok(())
     }
 
-    /// The answer is over: the token that ended it says nothing, and a stop string is not part of it.
-    pub(crate) fn finish(&mut self, finished: &Finished) {
+    /// The answer is over: one of the tokens `eos` that ended it says nothing, and a stop string is not part of it. JSON
+    /// of a schema may end with a token that says something.
+    pub(crate) fn finish(&mut self, finished: &Finished, eos: &[u32]) {
+        let is_silent = finished.ids.last().is_some_and(|id| eos.contains(id));
         match (finished.reason, &finished.stop) {
             (FinishReason::Stop, Some(_)) => self.tokens.clear(),
-            (FinishReason::Stop, None) => drop(self.tokens.pop()),
+            (FinishReason::Stop, None) if is_silent => drop(self.tokens.pop()),
+            (FinishReason::Stop, None) => {}
             (FinishReason::Length | FinishReason::Cancelled | FinishReason::Error, _) => {}
         }
     }

@@ -281,10 +281,17 @@ fn an_answer_of_a_schema_is_valid_and_ends_by_itself() {
         body["response_format"] = format.clone();
         // A small model likes blanks.
         body["max_tokens"] = json!(200);
+        body["logprobs"] = json!(true);
         let answer = served().ok(CHAT, &body);
         let choice = &answer["choices"][0];
         assert_eq!(choice["finish_reason"], "stop", "{answer}");
         let told = choice["message"]["content"].as_str().unwrap();
+        let tokens = choice["logprobs"]["content"].as_array().unwrap();
+        let said: String = tokens
+            .iter()
+            .map(|token| token["token"].as_str().unwrap())
+            .collect();
+        assert_eq!(said, told);
         let told: Value = serde_json::from_str(told).unwrap();
         assert_eq!(told.as_object().unwrap().len(), 2, "{told}");
         assert!(["fox", "bear"].contains(&told["kind"].as_str().unwrap()));
