@@ -17,7 +17,9 @@ use std::time::Duration;
 use block_network::unix_time;
 use metrics::{counter, gauge, histogram};
 
-pub use catalogue::{CATALOGUE, Kind, Metric, describe_all, histogram_buckets};
+pub use catalogue::{
+    CATALOGUE, Kind, Metric, buckets_of, describe, describe_all, histogram_buckets,
+};
 pub use labels::{
     Failover, HopFailure, Label, Phase, RateKind, RefreshOutcome, RouteFor, RouteOutcome,
     SeenState, SessionOutcome,

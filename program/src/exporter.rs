@@ -4,6 +4,7 @@
 //! up over servers; so every histogram has buckets here, by name or by default.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -76,11 +77,18 @@ impl Exporter {
         self.handle.render()
     }
 
-    /// Moves recorded samples into their buckets; to be called every few seconds.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+    /// Moves recorded samples into their buckets every few seconds, for ever: to be polled as long as the process exports.
+    pub async fn keep_up(&self) {
+        let mut ticks = tokio::time::interval(UPKEEP_PERIOD);
+        loop {
+            ticks.tick().await;
+            self.handle.run_upkeep();
+        }
     }
 }
+
+/// How often samples are moved into buckets; the exporter crate's own default.
+const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 
 fn all(tables: &[MetricsTable]) -> impl Iterator<Item = &MetricsTable> {
     [&swarm_metrics::TABLE].into_iter().chain(tables)

@@ -44,7 +44,7 @@ impl HttpPort {
                 result = serving => if let Err(error) = result {
                     tracing::error!(%error, "http port ended");
                 },
-                () = upkeep(exporter) => {}
+                () = exporter.keep_up() => {}
                 // Connections that are kept open do not delay the end of the process.
                 () = async { stopped.cancelled().await; tokio::time::sleep(CLOSE_DEADLINE).await } => {}
             }
@@ -151,16 +151,6 @@ async fn metrics(State(exporter): State<Exporter>) -> Response {
         .into_response()
 }
 
-async fn upkeep(exporter: Exporter) {
-    let mut ticks = tokio::time::interval(UPKEEP_PERIOD);
-    loop {
-        ticks.tick().await;
-        exporter.upkeep();
-    }
-}
-
-/// How often samples are moved into buckets; the exporter's own default.
-const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// How long open connections may delay the end of the process.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
 

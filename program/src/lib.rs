@@ -3,7 +3,7 @@
 //! - [`error_report`]: how a program fails: a sentence, causes, a hint, an exit code
 //! - [`logging`], [`folders`], [`secret`], [`amounts`]: what an operator reads and sets
 //! - [`settings`]: defaults, files, environment and flags in one order; [`shell_files`]: completions and manual pages
-//! - [`long_flag`], [`multiaddrs`], [`peers_file`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
+//! - [`long_flag`], `flag_file`, [`multiaddrs`], [`peers_file`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
 //! - [`member`]: a node that takes part in a swarm
 //! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
 //! - [`blocking`], [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`], [`service_manager`]: the process and its system
@@ -13,6 +13,7 @@ pub mod blocking;
 pub mod error_report;
 pub mod exporter;
 pub mod file_limit;
+mod flag_file;
 pub mod folders;
 pub mod http_port;
 pub mod identity_lock;

@@ -1,9 +1,9 @@
 //! A file of addresses to join through: one on a line, `#` begins a comment.
 
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use crate::error_report::{Exit, Failure};
+use crate::error_report::Failure;
+use crate::flag_file;
 
 /// The addresses that were `given` on the command line, and those of `file`.
 ///
@@ -14,7 +14,7 @@ pub fn with_file(given: &[String], file: Option<&Path>) -> Result<Vec<String>, F
     let Some(file) = file else {
         return Ok(addresses);
     };
-    let text = read(file)?;
+    let text = flag_file::read("--initial-peers-file", file, MAX_FILE_BYTES)?;
     let lines = text.lines().map(|line| {
         let (address, _comment) = line.split_once('#').unwrap_or((line, ""));
         address.trim()
@@ -32,33 +32,13 @@ pub fn with_file(given: &[String], file: Option<&Path>) -> Result<Vec<String>, F
     Ok(addresses)
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
-    let read = || -> std::io::Result<String> {
-        let mut text = String::new();
-        std::fs::File::open(file)?
-            .take(MAX_FILE_BYTES)
-            .read_to_string(&mut text)?;
-        Ok(text)
-    };
-    read().map_err(|error| {
-        let exit = match error.kind() {
-            ErrorKind::NotFound => Exit::NoInput,
-            _ => Exit::NoPermission,
-        };
-        let what = format!(
-            "cannot read the file of --initial-peers-file: {}",
-            file.display()
-        );
-        Failure::new(exit, what).caused_by(&error)
-    })
-}
-
 /// Largest file read: room for hundreds of addresses.
 const MAX_FILE_BYTES: u64 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_report::Exit;
 
     #[test]
     fn addresses_stand_on_lines_and_comments_do_not_count() {

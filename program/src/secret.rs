@@ -1,10 +1,10 @@
 //! A token that never shows in logs or debug output.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use crate::error_report::{Exit, Failure};
+use crate::error_report::Failure;
+use crate::flag_file;
 
 /// A secret text; `Debug` hides it.
 #[derive(Clone)]
@@ -21,25 +21,7 @@ impl Secret {
     /// # Errors
     /// The file is missing (exit 66), unreadable (77), empty or too long (2).
     pub fn read(flag: &str, file: &Path) -> Result<Self, Failure> {
-        let read = || -> std::io::Result<String> {
-            let mut text = String::new();
-            std::fs::File::open(file)?
-                .take(MAX_FILE_BYTES)
-                .read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = read().map_err(|error| {
-            let exit = if error.kind() == ErrorKind::NotFound {
-                Exit::NoInput
-            } else {
-                Exit::NoPermission
-            };
-            Failure::new(
-                exit,
-                format!("cannot read the file of {flag}: {}", file.display()),
-            )
-            .caused_by(&error)
-        })?;
+        let text = flag_file::read(flag, file, MAX_FILE_BYTES)?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.is_empty() || text.len() as u64 == MAX_FILE_BYTES {
             return Err(Failure::usage(format!(
@@ -81,6 +63,7 @@ const MAX_FILE_BYTES: u64 = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_report::Exit;
 
     #[test]
     fn a_secret_matches_itself_only_and_stays_hidden() {

@@ -13,6 +13,16 @@ use crate::PATIENCE;
 use crate::folders::fable;
 use crate::programs::program;
 
+/// Gives `command` an environment with nothing in it but `home`.
+pub(crate) fn at_home<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
+    command
+        .env_clear()
+        .env("HOME", home)
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_CACHE_HOME", home.join("cache"))
+}
+
 /// A home folder for one test of one program.
 #[derive(Debug)]
 pub struct Home {
@@ -44,13 +54,8 @@ impl Home {
     /// Another of our programs in the same home.
     pub fn command_of<'a>(&self, name: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(program(name));
-        command
+        at_home(&mut command, self.path())
             .args(args)
-            .env_clear()
-            .env("HOME", self.path())
-            .env("XDG_CONFIG_HOME", self.path().join("config"))
-            .env("XDG_STATE_HOME", self.path().join("state"))
-            .env("XDG_CACHE_HOME", self.path().join("cache"))
             .env("HF_HOME", self.path().join("hub"))
             .env("HF_HUB_OFFLINE", "1")
             // The default port belongs to whoever comes first on this machine.

@@ -10,6 +10,7 @@ use std::thread;
 use crate::PATIENCE;
 use crate::child::Child;
 use crate::folders::temporary;
+use crate::home::at_home;
 use crate::janitor::Farewell;
 use crate::programs::program;
 
@@ -29,13 +30,9 @@ impl HttpGateway {
             .args(["gateway", "--listen", "127.0.0.1:0", "--model"])
             .arg(model)
             .args(["--initial-peers", initial_peer])
-            .args(flags)
-            .env_clear()
-            .envs(std::env::var("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
-            .env("HOME", &home)
-            .env("XDG_CONFIG_HOME", home.join("config"))
-            .env("XDG_STATE_HOME", home.join("state"))
-            .env("XDG_CACHE_HOME", home.join("cache"));
+            .args(flags);
+        at_home(&mut command, &home)
+            .envs(std::env::var("RUST_LOG").map(|filter| ("RUST_LOG", filter)));
         let mut child = Child::spawn(name, command, Farewell::Terminate);
         let (sender, first_line) = sync_channel(1);
         let stdout = child.take_stdout();

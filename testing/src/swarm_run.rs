@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::PATIENCE;
 use crate::child::Child;
 use crate::folders::temporary;
+use crate::home::at_home;
 use crate::janitor::Farewell;
 use crate::programs::program;
 
@@ -102,13 +103,9 @@ impl SwarmRun {
         command
             .arg("run")
             .args(arguments)
-            .args(["--stream", "--json"])
-            .env_clear()
-            .envs(std::env::var("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
-            .env("HOME", &home)
-            .env("XDG_CONFIG_HOME", home.join("config"))
-            .env("XDG_STATE_HOME", home.join("state"))
-            .env("XDG_CACHE_HOME", home.join("cache"));
+            .args(["--stream", "--json"]);
+        at_home(&mut command, &home)
+            .envs(std::env::var("RUST_LOG").map(|filter| ("RUST_LOG", filter)));
         let mut child = Child::spawn(name, command, Farewell::Terminate);
         let (sender, lines) = sync_channel(LINES);
         let stdout = child.take_stdout();

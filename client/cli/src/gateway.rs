@@ -4,7 +4,6 @@ mod door;
 mod models;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use block_client::Swarm;
@@ -34,7 +33,7 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
     models::check(&flags.models)?;
     let config = GatewayConfig {
         allow_route: flags.models.allow_route,
-        repair_deadline: Duration::from_secs_f64(flags.door.repair_timeout),
+        repair_deadline: flags.door.repair_timeout,
         ..GatewayConfig::default()
     };
     let door = door::door(&flags.door, flags.listen, &stop)?;
@@ -61,7 +60,7 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
     say_hello(scheme, listener.address(), &gateway, flags.page == "on")?;
     tokio::select! {
         () = serve(&gateway, listener, door.guard(routes), &stop) => {}
-        () = upkeep(exporter) => {}
+        () = exporter.keep_up() => {}
         Err(error) = door.reload_on_hangup() => {
             return Err(Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error).into());
         }
@@ -130,14 +129,3 @@ fn say_hello(
         Err(ending) => Err(ending),
     }
 }
-
-async fn upkeep(exporter: Exporter) {
-    let mut ticks = tokio::time::interval(UPKEEP_PERIOD);
-    loop {
-        ticks.tick().await;
-        exporter.upkeep();
-    }
-}
-
-/// How often samples are moved into buckets; the exporter's own default.
-const UPKEEP_PERIOD: Duration = Duration::from_secs(5);

@@ -52,19 +52,19 @@ pub(crate) fn is_offline(flags: &ModelFlags) -> bool {
             .iter()
             .any(|on| value.eq_ignore_ascii_case(on))
     };
-    flags.offline || std::env::var("HF_HUB_OFFLINE").is_ok_and(is_on)
+    flags.hub.offline || std::env::var("HF_HUB_OFFLINE").is_ok_and(is_on)
 }
 
 fn hub_options(flags: &ModelFlags, repository: &str) -> Result<HubOptions, Failure> {
-    let token = match (&flags.token, &flags.token_file) {
+    let token = match (&flags.hub.token, &flags.hub.token_file) {
         (Some(token), _) => Some(token.clone()),
         (None, Some(file)) => Some(Secret::read("--token-file", file)?.expose().to_owned()),
         (None, None) => None,
     };
     Ok(HubOptions {
-        revision: flags.revision.clone(),
+        revision: flags.hub.revision.clone(),
         token,
-        cache_dir: flags.cache_dir.clone(),
+        cache_dir: flags.hub.cache_dir.clone(),
         offline: is_offline(flags),
         ..HubOptions::new(repository)
     })

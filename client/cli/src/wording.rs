@@ -37,7 +37,7 @@ impl Wording {
 pub(crate) fn rendered(model: &LocalModel, messages: &[ChatMessage]) -> Result<Vec<u32>, Failure> {
     let options = RenderOptions {
         add_generation_prompt: true,
-        now: Some(now()),
+        now: Some(LocalTime::in_greenwich(unix_time())),
         ..RenderOptions::default()
     };
     let text = model
@@ -63,12 +63,4 @@ fn template_failure(error: &ChatTemplateError) -> Failure {
     )
     .caused_by(error)
     .hint("--raw gives the model the text as it is, without a chat template")
-}
-
-/// Greenwich time: the system's own offset is not known without its time zone files.
-fn now() -> LocalTime {
-    LocalTime {
-        unix_seconds: unix_time() as i64,
-        utc_offset_seconds: 0,
-    }
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { ask } from "./states.mjs";
+import { ask, closeSettings } from "./states.mjs";
 import { gate, suite } from "./suite.mjs";
 import * as worlds from "./worlds.mjs";
 
@@ -139,7 +139,7 @@ test("settings go into the request, wrong ones do not, and a reload keeps them",
     await page.getByLabel("Longest answer").fill("64");
     await page.getByLabel("Seed").fill("1.5");
     await tab.expectText("From 0.05 to 1.");
-    await page.getByRole("button", { name: "Done" }).click();
+    await closeSettings(tab);
     await page.reload();
     await page.getByRole("button", { name: "Settings 3 values changed" }).waitFor();
     await ask(tab, "Hello");

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Tab } from "./page.mjs";
-import { ask, scriptFor } from "./states.mjs";
+import { ask, closeSettings, scriptFor } from "./states.mjs";
 import { suite } from "./suite.mjs";
 import * as worlds from "./worlds.mjs";
 
@@ -39,7 +39,7 @@ async function limitAnswer(tab, tokens) {
   await tab.page.getByRole("button", { name: "Settings" }).click();
   await tab.page.getByLabel("Longest answer").fill(String(tokens));
   await tab.page.getByLabel("Temperature").fill("0");
-  await tab.page.getByRole("button", { name: "Done" }).click();
+  await closeSettings(tab);
 }
 
 /** Notes the text of the last answer every time it changes, and stops the answer at its first one if so asked. */

@@ -11,6 +11,12 @@ export async function ask(tab, text = "What is a pipeline?") {
   await field.press("Enter");
 }
 
+/** Closes the settings. The sheet gives the focus back when it closes, which may be after the click. */
+export async function closeSettings(tab) {
+  await tab.page.getByRole("button", { name: "Done" }).click();
+  await tab.page.locator("dialog[open]").waitFor({ state: "hidden" });
+}
+
 async function askAndSee(tab, text) {
   await ask(tab);
   await tab.expectText(text);

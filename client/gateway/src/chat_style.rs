@@ -71,7 +71,8 @@ impl ChatStyle {
             add_generation_prompt: conversation.add_generation_prompt,
             continue_final_message: conversation.continue_final_message,
             variables: conversation.variables.clone(),
-            now: Some(now()),
+            // A gateway does not know where its callers are.
+            now: Some(LocalTime::in_greenwich(unix_time())),
             ..RenderOptions::default()
         };
         let text = template
@@ -83,19 +84,6 @@ impl ChatStyle {
         };
         let ids = ids.map_err(|error| failed(error.to_string()))?;
         Ok((text, ids))
-    }
-}
-
-/// Now, in Greenwich: a gateway does not know where its callers are.
-fn now() -> LocalTime {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole seconds for thousands of years"
-    )]
-    let unix_seconds = unix_time() as i64;
-    LocalTime {
-        unix_seconds,
-        utc_offset_seconds: 0,
     }
 }
 

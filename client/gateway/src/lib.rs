@@ -5,8 +5,7 @@
 //! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
 //! - [`door`]: who comes in, how many at once, and for how long; `who`: who asks, as handlers see it
 //! - [`system`]: the state of the swarm, and what changes
-//! - [`Listener`]: the socket, plain or TLS
-//! - [`PatientListener`]: connections that end when nobody reads
+//! - [`Listener`]: the socket, plain or TLS; `patient_stream`: connections that end when nobody reads
 //! - [`ApiError`]: the one error object of every answer, also inside a stream; `refusal`: what a failed session becomes
 //! - [`page`]: the page's files
 
@@ -23,7 +22,7 @@ mod chat_style;
 mod endpoints;
 mod gateway;
 mod listener;
-mod patient_listener;
+mod patient_stream;
 mod refusal;
 mod reply;
 mod request;
@@ -36,6 +35,5 @@ mod who;
 pub use api_error::{ApiError, ErrorCode};
 pub use gateway::{Gateway, GatewayConfig};
 pub use listener::{Listener, ListenerConfig, Tls, TlsError};
-pub use patient_listener::{PatientListener, PatientStream};
 pub use routes::router;
 pub use served_model::{ServedModel, ServedModelOptions};

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
-use crate::patient_listener::PatientStream;
+use crate::patient_stream::PatientStream;
 
 pub use tls::{Tls, TlsError};
 
@@ -63,7 +63,14 @@ impl Listener {
     /// # Errors
     /// The address cannot be bound.
     pub async fn bind(address: SocketAddr, config: ListenerConfig) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
+        Self::of(TcpListener::bind(address).await?, config)
+    }
+
+    /// A socket that is bound already.
+    ///
+    /// # Errors
+    /// It has no address.
+    pub fn of(socket: TcpListener, config: ListenerConfig) -> io::Result<Self> {
         Ok(Self {
             address: socket.local_addr()?,
             socket,

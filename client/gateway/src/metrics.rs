@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use metrics::{SharedString, counter, gauge, histogram};
 
-pub use catalogue::{CATALOGUE, Kind, Metric, describe_all, histogram_buckets};
+pub use block_client::metrics::{Kind, Metric};
+pub use catalogue::{CATALOGUE, describe_all, histogram_buckets};
 pub(crate) use generation::{GenerationRecord, Outcome};
 
 use crate::api_error::ErrorCode;

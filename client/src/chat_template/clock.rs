@@ -11,6 +11,21 @@ pub struct LocalTime {
     pub utc_offset_seconds: i32,
 }
 
+impl LocalTime {
+    /// This moment of `unix_time`, seconds, in Greenwich: the system's own offset is not known without its time zone files.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole seconds for thousands of years"
+    )]
+    pub const fn in_greenwich(unix_time: f64) -> Self {
+        Self {
+            unix_seconds: unix_time as i64,
+            utc_offset_seconds: 0,
+        }
+    }
+}
+
 /// A moment by the calendar.
 struct Civil {
     year: i64,

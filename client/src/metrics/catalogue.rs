@@ -107,7 +107,12 @@ pub const CATALOGUE: &[Metric] = &[
 
 /// Describes every metric to the installed recorder and creates the series of closed label sets at zero.
 pub fn describe_all() {
-    for metric in CATALOGUE {
+    describe(CATALOGUE);
+}
+
+/// What [`describe_all`] does, for the metrics of a crate on top of this one.
+pub fn describe(catalogue: &[Metric]) {
+    for metric in catalogue {
         match metric.kind {
             Kind::Counter => describe_counter!(metric.name, metric.help),
             Kind::Gauge => describe_gauge!(metric.name, metric.help),
@@ -147,7 +152,14 @@ fn label_sets(labels: &[(&'static str, &'static [&'static str])]) -> Vec<Vec<Pai
 
 /// Bucket bounds by metric name, for the exporter: without them a histogram would be exported as a summary.
 pub fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
-    CATALOGUE.iter().filter_map(|metric| match metric.kind {
+    buckets_of(CATALOGUE)
+}
+
+/// What [`histogram_buckets`] gives, for the metrics of a crate on top of this one.
+pub fn buckets_of(
+    catalogue: &'static [Metric],
+) -> impl Iterator<Item = (&'static str, &'static [f64])> {
+    catalogue.iter().filter_map(|metric| match metric.kind {
         Kind::Histogram(bounds) => Some((metric.name, bounds)),
         Kind::Counter | Kind::Gauge => None,
     })

@@ -1,16 +1,16 @@
 //! As many greedy sessions as a server takes, on a cache that holds a third of what they want.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use block_client::Hop;
-use block_model::{BlockSpan, CacheHandle, CpuSpan, ForwardRow, Row, SpanDescription, SpanError};
+use block_model::{BlockSpan, CpuSpan, Row};
 use block_server::ServiceConfig;
 use futures::future::join_all;
 
 use crate::growth::{PAGE, paged};
 use crate::support::*;
+use crate::told_span::Told;
 
 const SESSIONS: usize = 64;
 const TOKENS: usize = 300;
@@ -19,49 +19,11 @@ const STEP: usize = 12;
 /// Five hold [`TOKENS`]: twenty sessions fit to their ends.
 const PAGES: u64 = 100;
 
-/// A span that notes how much its cache ever held, and its largest batch.
-struct Watched {
-    span: CpuSpan,
-    seen: Arc<Seen>,
-}
-
+/// How much a span's cache ever held, and its largest batch.
 #[derive(Default)]
 struct Seen {
     most_bytes: AtomicU64,
     largest_batch: AtomicUsize,
-}
-
-impl BlockSpan for Watched {
-    fn description(&self) -> &SpanDescription {
-        self.span.description()
-    }
-
-    fn open_cache(
-        &mut self,
-        blocks: Range<usize>,
-        batch: usize,
-        max_length: usize,
-    ) -> Result<CacheHandle, SpanError> {
-        self.span.open_cache(blocks, batch, max_length)
-    }
-
-    fn close_cache(&mut self, cache: CacheHandle) {
-        self.span.close_cache(cache);
-    }
-
-    fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
-        let outputs = self.span.step(rows);
-        let bytes = self.span.kv_bytes_in_use();
-        self.seen.most_bytes.fetch_max(bytes, Ordering::Relaxed);
-        self.seen
-            .largest_batch
-            .fetch_max(rows.len(), Ordering::Relaxed);
-        outputs
-    }
-
-    fn forward(&mut self, row: &ForwardRow<'_>) -> Result<Vec<f32>, SpanError> {
-        self.span.forward(row)
-    }
 }
 
 /// Whether the session came to its end; if not, the server ended it for want of pages. What it got is right either way.
@@ -86,10 +48,18 @@ async fn sixty_four_greedy_sessions_stay_within_the_budget_and_get_right_answers
     let span = paged(0..4, PAGES);
     let budget = 4 * PAGES * PAGE * span.description().kv_bytes_per_token_per_block as u64;
     let seen = Arc::new(Seen::default());
-    let watched = Watched {
+    let of_span = Arc::clone(&seen);
+    let watched = Told::new(
         span,
-        seen: Arc::clone(&seen),
-    };
+        |_: Option<&[Row<'_>]>| (),
+        move |span: &CpuSpan, rows: &[Row<'_>]| {
+            let bytes = span.kv_bytes_in_use();
+            of_span.most_bytes.fetch_max(bytes, Ordering::Relaxed);
+            of_span
+                .largest_batch
+                .fetch_max(rows.len(), Ordering::Relaxed);
+        },
+    );
     let config = ServiceConfig {
         attn_cache_tokens: (PAGE * PAGES) as usize,
         max_sessions: SESSIONS,

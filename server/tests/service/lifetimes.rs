@@ -7,6 +7,7 @@ use block_protocol::Rpc;
 use block_server::ServiceConfig;
 
 use crate::support::*;
+use crate::told_span::*;
 
 #[tokio::test]
 async fn an_idle_session_ends_without_a_word() {

@@ -16,3 +16,4 @@ mod raw;
 mod sessions;
 mod sharing;
 mod support;
+mod told_span;

@@ -7,6 +7,7 @@ use block_server::ServiceConfig;
 use block_server::scheduler::RETURN_TURNS;
 
 use crate::support::*;
+use crate::told_span::*;
 
 #[tokio::test]
 async fn the_cache_is_counted_as_clients_expect() {

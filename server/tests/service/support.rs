@@ -1,15 +1,13 @@
-//! Servers, clients, hidden states, and spans that a test can hold up or break.
+//! Servers, clients and hidden states.
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use block_client::request::{Forward, info};
 use block_client::{Hop, HopError, HopStep, Opening};
 use block_model::{
-    BlockSpan, CacheHandle, CandleSpan, ComputeDevice, ForwardRow, HiddenStates, ModelSource,
-    Prompts, Row, SpanDType, SpanDescription, SpanError,
+    BlockSpan, CandleSpan, ComputeDevice, ForwardRow, HiddenStates, ModelSource, Prompts, SpanDType,
 };
 use block_network::{Multiaddr, Node, NodeConfig, PeerId, identity};
 use block_protocol::compression::{decode_f32, encode_f32, encode_i64};
@@ -303,103 +301,4 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(condition: impl Fn() ->
         tokio::task::yield_now().await;
     }
     started.elapsed()
-}
-
-/// The value that makes a [`Tricky`] span panic when it comes first in a step.
-pub(crate) const PANIC: f32 = 12345.0;
-
-/// A span whose calls wait at a gate, and that panics when told to.
-pub(crate) struct Tricky {
-    span: CandleSpan,
-    entered: mpsc::Sender<()>,
-    gate: Option<mpsc::Receiver<()>>,
-    calls: Arc<Mutex<Vec<usize>>>,
-}
-
-/// The test's side of a [`Tricky`] span.
-pub(crate) struct Controls {
-    entered: mpsc::Receiver<()>,
-    passes: Option<mpsc::Sender<()>>,
-    calls: Arc<Mutex<Vec<usize>>>,
-}
-
-pub(crate) fn tricky(blocks: Range<usize>, gated: bool) -> (Box<dyn BlockSpan>, Controls) {
-    let (entered_sender, entered) = mpsc::channel();
-    let (passes, gate) = mpsc::channel();
-    let calls = Arc::new(Mutex::new(Vec::new()));
-    let span = Tricky {
-        span: span(blocks),
-        entered: entered_sender,
-        gate: gated.then_some(gate),
-        calls: Arc::clone(&calls),
-    };
-    let controls = Controls {
-        entered,
-        passes: Some(passes),
-        calls,
-    };
-    (Box::new(span), controls)
-}
-
-impl Controls {
-    /// Waits until the span is inside a call; the runtime goes on meanwhile.
-    pub(crate) async fn inside(&self) {
-        eventually(|| async { self.entered.try_recv().is_ok() }).await;
-    }
-
-    /// Lets one call pass.
-    pub(crate) fn pass(&self) {
-        self.passes.as_ref().unwrap().send(()).unwrap();
-    }
-
-    /// Lets all calls pass from now on.
-    pub(crate) fn open(&mut self) {
-        self.passes = None;
-    }
-
-    /// Rows of each step call so far.
-    pub(crate) fn rows_of_calls(&self) -> Vec<usize> {
-        self.calls.lock().unwrap().clone()
-    }
-}
-
-impl Tricky {
-    fn wait(&self) {
-        self.entered.send(()).ok();
-        if let Some(gate) = &self.gate {
-            gate.recv().ok();
-        }
-    }
-}
-
-impl BlockSpan for Tricky {
-    fn description(&self) -> &SpanDescription {
-        self.span.description()
-    }
-
-    fn open_cache(
-        &mut self,
-        blocks: Range<usize>,
-        batch: usize,
-        max_length: usize,
-    ) -> Result<CacheHandle, SpanError> {
-        self.span.open_cache(blocks, batch, max_length)
-    }
-
-    fn close_cache(&mut self, cache: CacheHandle) {
-        self.span.close_cache(cache);
-    }
-
-    fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
-        self.wait();
-        self.calls.lock().unwrap().push(rows.len());
-        let told = |row: &Row<'_>| row.hidden_states.values.first() == Some(&PANIC);
-        assert!(!rows.iter().any(told), "told to panic");
-        self.span.step(rows)
-    }
-
-    fn forward(&mut self, row: &ForwardRow<'_>) -> Result<Vec<f32>, SpanError> {
-        self.wait();
-        self.span.forward(row)
-    }
 }

@@ -1,10 +1,13 @@
 //! Flags of `swarm gateway`: who comes in, how many at once, and for how long.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use block_gateway::door::Rate;
 use clap::Args;
 use clap::builder::BoolishValueParser;
+
+use super::flags::parse_seconds;
 
 /// Who comes in, how many at once, and for how long.
 #[derive(Debug, Clone, Args)]
@@ -46,10 +49,10 @@ pub(crate) struct DoorFlags {
         env = "SWARM_QUEUE_TIMEOUT",
         value_name = "S",
         default_value = "30",
-        value_parser = parse_seconds,
+        value_parser = parse_patience,
         hide_short_help = true
     )]
-    pub(crate) queue_timeout: f64,
+    pub(crate) queue_timeout: Duration,
 
     /// Longest request, from its arrival to the last byte of its answer, seconds
     #[arg(
@@ -57,10 +60,10 @@ pub(crate) struct DoorFlags {
         env = "SWARM_REQUEST_TIMEOUT",
         value_name = "S",
         default_value = "600",
-        value_parser = parse_seconds,
+        value_parser = parse_patience,
         hide_short_help = true
     )]
-    pub(crate) request_timeout: f64,
+    pub(crate) request_timeout: Duration,
 
     /// Longest wait of an answer for servers in place of those that it lost, seconds
     #[arg(
@@ -68,10 +71,10 @@ pub(crate) struct DoorFlags {
         env = "SWARM_REPAIR_TIMEOUT",
         value_name = "S",
         default_value = "30",
-        value_parser = parse_seconds,
+        value_parser = parse_patience,
         hide_short_help = true
     )]
-    pub(crate) repair_timeout: f64,
+    pub(crate) repair_timeout: Duration,
 
     /// Largest body of a request, bytes, up to 2 MiB
     #[arg(
@@ -125,16 +128,13 @@ pub(crate) struct DoorFlags {
     pub(crate) tls_key: Option<PathBuf>,
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (MIN_SECONDS..=MAX_SECONDS).contains(&seconds) => Ok(seconds),
-        _ => Err(format!(
-            "expected seconds from {MIN_SECONDS} to {MAX_SECONDS}"
-        )),
+/// A time that something may take: [`parse_seconds`], but none that is shorter than any answer takes.
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    let patience = parse_seconds(text)?;
+    if patience < MIN_PATIENCE {
+        return Err(format!("expected {} s or more", MIN_PATIENCE.as_secs_f64()));
     }
+    Ok(patience)
 }
 
-/// Shorter than any answer takes.
-const MIN_SECONDS: f64 = 0.001;
-/// A day.
-const MAX_SECONDS: f64 = 86_400.0;
+const MIN_PATIENCE: Duration = Duration::from_millis(1);

@@ -55,6 +55,14 @@ pub(crate) struct ModelFlags {
     )]
     pub(crate) dht_prefix: Option<String>,
 
+    /// Where its files come from.
+    #[command(flatten)]
+    pub(crate) hub: HubFlags,
+}
+
+/// Where a model's files come from; listed under the heading of whoever has them.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HubFlags {
     /// Branch, tag or commit on the hub
     #[arg(
         long,
@@ -106,11 +114,13 @@ impl ModelFlags {
         Self {
             model: model.to_owned(),
             dht_prefix: None,
-            revision: "main".to_owned(),
-            offline: false,
-            token: None,
-            token_file: None,
-            cache_dir: None,
+            hub: HubFlags {
+                revision: "main".to_owned(),
+                offline: false,
+                token: None,
+                token_file: None,
+                cache_dir: None,
+            },
         }
     }
 }

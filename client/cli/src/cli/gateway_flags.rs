@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::door_flags::DoorFlags;
-use super::flags::{ModelFlags, SwarmFlags};
+use super::flags::{HubFlags, ModelFlags, SwarmFlags};
 
 /// Flags of `swarm gateway`.
 #[derive(Debug, Clone, Args)]
@@ -101,49 +101,9 @@ pub(crate) struct ServedFlags {
     )]
     pub(crate) dht_prefix: Option<String>,
 
-    /// Branch, tag or commit on the hub
-    #[arg(
-        long,
-        env = "SWARM_REVISION",
-        value_name = "REV",
-        default_value = "main",
-        hide_short_help = true
-    )]
-    pub(crate) revision: String,
-
-    /// Make no call to the hub; HF_HUB_OFFLINE does the same
-    #[arg(long, env = "SWARM_OFFLINE", value_parser = BoolishValueParser::new(), hide_short_help = true)]
-    pub(crate) offline: bool,
-
-    /// Hub token for gated models; visible to other users of this machine, prefer --token-file
-    /// [default: HF_TOKEN, then the hub's own token file]
-    #[arg(
-        long,
-        env = "SWARM_TOKEN",
-        value_name = "T",
-        hide_env_values = true,
-        hide_short_help = true
-    )]
-    pub(crate) token: Option<String>,
-
-    /// File with the hub token [default: none]
-    #[arg(
-        long,
-        env = "SWARM_TOKEN_FILE",
-        value_name = "FILE",
-        conflicts_with = "token",
-        hide_short_help = true
-    )]
-    pub(crate) token_file: Option<PathBuf>,
-
-    /// Hub cache, shared with Python tools [default: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub]
-    #[arg(
-        long,
-        env = "SWARM_CACHE_DIR",
-        value_name = "DIR",
-        hide_short_help = true
-    )]
-    pub(crate) cache_dir: Option<PathBuf>,
+    /// Where their files come from.
+    #[command(flatten)]
+    pub(crate) hub: HubFlags,
 }
 
 impl ServedFlags {
@@ -152,11 +112,7 @@ impl ServedFlags {
         ModelFlags {
             model: model.to_owned(),
             dht_prefix: self.dht_prefix.clone(),
-            revision: self.revision.clone(),
-            offline: self.offline,
-            token: self.token.clone(),
-            token_file: self.token_file.clone(),
-            cache_dir: self.cache_dir.clone(),
+            hub: self.hub.clone(),
         }
     }
 }

@@ -27,9 +27,9 @@ pub(super) fn door(
         trusts_proxy: flags.trust_proxy,
         max_concurrent: usize::from(flags.max_concurrent.get()),
         max_queue: usize::from(flags.max_queue),
-        queue_timeout: Duration::from_secs_f64(flags.queue_timeout),
+        queue_timeout: flags.queue_timeout,
         max_body_bytes: usize::try_from(flags.max_body).unwrap_or(usize::MAX),
-        request_timeout: Duration::from_secs_f64(flags.request_timeout),
+        request_timeout: flags.request_timeout,
         cors_origins: flags.cors_origin.clone(),
         allowed_hosts: flags.allowed_host.clone(),
     };

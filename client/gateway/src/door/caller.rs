@@ -9,7 +9,6 @@ use crate::{ApiError, ErrorCode};
 #[derive(Debug, Clone)]
 pub struct Caller {
     name: Arc<str>,
-    has_key: bool,
     is_admin: bool,
     models: Option<Arc<[String]>>,
 }
@@ -18,7 +17,6 @@ impl Caller {
     pub(super) fn with_key(key: &ApiKey) -> Self {
         Self {
             name: Arc::clone(&key.name),
-            has_key: true,
             is_admin: key.is_admin,
             models: key.models.clone(),
         }
@@ -28,7 +26,6 @@ impl Caller {
     pub(super) fn anybody(is_admin: bool) -> Self {
         Self {
             name: "anybody".into(),
-            has_key: false,
             is_admin,
             models: None,
         }
@@ -38,12 +35,6 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Whether it has a key.
-    #[must_use]
-    pub const fn has_key(&self) -> bool {
-        self.has_key
     }
 
     /// Whether it may see and end the requests of others.

@@ -1,34 +1,8 @@
 //! The table of metrics: one line each.
 
-use metrics::{
-    Label as Pair, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-};
+use block_client::metrics::{Kind, Metric, buckets_of, describe};
 
 use super::generation::{Outcome, STATES};
-
-/// How a metric behaves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Observations counted in these buckets (upper bounds; infinity is implied).
-    Histogram(&'static [f64]),
-}
-
-/// One line of the catalogue.
-#[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    /// Name on the wire, unit included.
-    pub name: &'static str,
-    /// How it behaves.
-    pub kind: Kind,
-    /// Help text.
-    pub help: &'static str,
-    /// Labels and their values; no values: an open set, such as the models'.
-    pub labels: &'static [(&'static str, &'static [&'static str])],
-}
 
 /// Bounds for HTTP requests, seconds.
 const HTTP: &[f64] = &[
@@ -64,6 +38,7 @@ const REASONS: &[&str] = &[
     "no_route",
 ];
 
+/// No values of a label: an open set, such as the models'; such series come with what they count.
 const fn metric(
     name: &'static str,
     kind: Kind,
@@ -75,6 +50,15 @@ const fn metric(
         kind,
         help,
         labels,
+        zeroed: false,
+    }
+}
+
+/// With series that exist from the start.
+const fn zeroed(metric: Metric) -> Metric {
+    Metric {
+        zeroed: true,
+        ..metric
     }
 }
 
@@ -83,7 +67,7 @@ const fn metric(
 pub const CATALOGUE: &[Metric] = &[
     metric("block_gateway_http_requests_total", Kind::Counter, &[ROUTE, METHOD, ("code", &[])], "HTTP requests finished."),
     metric("block_gateway_http_request_duration_seconds", Kind::Histogram(HTTP), &[ROUTE, METHOD], "Time to the last byte."),
-    metric("block_gateway_http_requests_in_flight", Kind::Gauge, &[], "HTTP requests open now."),
+    zeroed(metric("block_gateway_http_requests_in_flight", Kind::Gauge, &[], "HTTP requests open now.")),
     metric("block_gateway_time_to_first_token_seconds", Kind::Histogram(FIRST), &[MODEL], "Arrival to first streamed token."),
     metric("block_gateway_inter_token_latency_seconds", Kind::Histogram(STEP), &[MODEL], "Gap between output tokens."),
     metric("block_gateway_generation_duration_seconds", Kind::Histogram(LONG), &[MODEL], "Arrival to end of generation."),
@@ -94,33 +78,15 @@ pub const CATALOGUE: &[Metric] = &[
     metric("block_gateway_request_generated_tokens", Kind::Histogram(TOKENS), &[MODEL], "Output length per request."),
     metric("block_gateway_generations_total", Kind::Counter, &[MODEL, ("finish_reason", Outcome::TEXTS)], "Generations ended."),
     metric("block_gateway_generations", Kind::Gauge, &[MODEL, ("state", STATES)], "Generations now."),
-    metric("block_gateway_rejected_total", Kind::Counter, &[("reason", REASONS)], "Requests refused before generation."),
+    zeroed(metric("block_gateway_rejected_total", Kind::Counter, &[("reason", REASONS)], "Requests refused before generation.")),
 ];
 
 /// Describes every metric to the installed recorder and creates the series of closed label sets at zero.
 pub fn describe_all() {
-    for metric in CATALOGUE {
-        match metric.kind {
-            Kind::Counter => describe_counter!(metric.name, metric.help),
-            Kind::Gauge => describe_gauge!(metric.name, metric.help),
-            Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
-        }
-        match (metric.kind, metric.labels) {
-            (Kind::Gauge, []) => gauge!(metric.name).increment(0.0),
-            (Kind::Counter, [(key, values)]) => {
-                for value in *values {
-                    counter!(metric.name, vec![Pair::from_static_parts(key, value)]).increment(0);
-                }
-            }
-            (Kind::Counter | Kind::Gauge | Kind::Histogram(_), _) => {}
-        }
-    }
+    describe(CATALOGUE);
 }
 
 /// Bucket bounds by metric name, for the exporter: without them a histogram would be exported as a summary.
 pub fn histogram_buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
-    CATALOGUE.iter().filter_map(|metric| match metric.kind {
-        Kind::Histogram(bounds) => Some((metric.name, bounds)),
-        Kind::Counter | Kind::Gauge => None,
-    })
+    buckets_of(CATALOGUE)
 }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use block_gateway::{GatewayConfig, PatientListener, router};
+use block_gateway::{GatewayConfig, Listener, ListenerConfig, router};
 use block_testing::PATIENCE;
 use serde_json::json;
 use tokio::net::TcpSocket;
@@ -24,11 +24,13 @@ fn served_with_small_buffers(config: GatewayConfig) -> Served {
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         socket.listen(16).unwrap()
     });
-    let address = listener.local_addr().unwrap();
-    serve(
-        PatientListener::new(listener, patience),
-        router(served.gateway.clone()),
-    );
+    let config = ListenerConfig {
+        stall_timeout: patience,
+        ..ListenerConfig::default()
+    };
+    let listener = Listener::of(listener, config).unwrap();
+    let address = listener.address();
+    serve(listener, router(served.gateway.clone()));
     Served { address, ..served }
 }
 

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use axum::serve::Listener;
 use block_client::{ModelOptions, ModelSource, Swarm, SwarmConfig};
-use block_gateway::{Gateway, GatewayConfig, ServedModel, ServedModelOptions, router};
+use block_gateway::{
+    Gateway, GatewayConfig, Listener, ListenerConfig, ServedModel, ServedModelOptions, router,
+};
 use block_testing::{BlockServer, PATIENCE, Span, admin_get, fable};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
 use crate::wire::{Wire, send};
@@ -86,8 +87,10 @@ impl TestSwarm {
             let model = ServedModel::new(remote, options).unwrap();
             Gateway::new(vec![model], config)
         });
-        let listener = RUNTIME.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
+        let any = ([127, 0, 0, 1], 0).into();
+        let listener = RUNTIME.block_on(Listener::bind(any, ListenerConfig::default()));
+        let listener = listener.unwrap();
+        let address = listener.address();
         serve(listener, router(gateway.clone()));
         Served { gateway, address }
     }
@@ -116,11 +119,8 @@ pub(crate) fn on_runtime<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Serves until the test program ends.
-pub(crate) fn serve<L: Listener>(listener: L, routes: axum::Router)
-where
-    L::Addr: std::fmt::Debug,
-{
-    RUNTIME.spawn(async move { axum::serve(listener, routes).await });
+pub(crate) fn serve(listener: Listener, routes: axum::Router) {
+    RUNTIME.spawn(listener.serve(routes, CancellationToken::new()));
 }
 
 impl Served {

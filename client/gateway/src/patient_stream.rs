@@ -1,60 +1,24 @@
-//! A listener whose connections end when the other side takes nothing for too long.
+//! A connection that ends when the other side takes nothing for too long.
 //!
 //! A reader that stands still would otherwise hold its connection, and a place in every limit, for ever: an HTTP server
 //! that cannot write does not look at anything else.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// A listener that gives connections up whose other side takes nothing for `patience`.
-#[derive(Debug)]
-pub struct PatientListener {
-    listener: TcpListener,
-    patience: Duration,
-}
 
 /// A connection whose writes have a deadline.
 #[derive(Debug)]
-pub struct PatientStream {
+pub(crate) struct PatientStream {
     stream: TcpStream,
     patience: Duration,
     /// Set while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl PatientListener {
-    /// Connections of `listener`, each with this patience.
-    #[must_use]
-    pub fn new(listener: TcpListener, patience: Duration) -> Self {
-        Self { listener, patience }
-    }
-}
-
-impl Listener for PatientListener {
-    type Io = PatientStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (PatientStream, SocketAddr) {
-        // Waits out what ends by itself, such as too many open files.
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Events are small, and wanted at once.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps small packets back");
-        }
-        (PatientStream::new(stream, self.patience), address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
 impl PatientStream {
