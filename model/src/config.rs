@@ -125,12 +125,7 @@ impl ModelConfig {
             ("max_position_embeddings", self.max_positions, MAX_SIZE),
         ];
         for (field, size, most) in sizes {
-            if size == 0 || size > most {
-                return Err(ConfigError::invalid(
-                    field,
-                    format!("{size} is not in 1..={most}"),
-                ));
-            }
+            check_size(field, size, most)?;
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(ConfigError::invalid(
@@ -180,9 +175,21 @@ impl ModelConfig {
     }
 }
 
+/// # Errors
+/// The field is 0 or larger than `most`.
+pub(crate) fn check_size(field: &'static str, size: usize, most: usize) -> Result<(), ConfigError> {
+    if size == 0 || size > most {
+        return Err(ConfigError::invalid(
+            field,
+            format!("{size} is not in 1..={most}"),
+        ));
+    }
+    Ok(())
+}
+
 /// Largest size of any dimension: no known model is near it, and products of two, in bytes and
 /// times the number of blocks of a span, do not overflow.
-const MAX_SIZE: usize = 1 << 24;
+pub(crate) const MAX_SIZE: usize = 1 << 24;
 
 /// Most blocks: an order of magnitude more than the deepest known model has; each has an entry in lists.
 pub(crate) const MAX_BLOCKS: usize = 1 << 12;

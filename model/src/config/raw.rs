@@ -4,7 +4,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::raw_rope::{RawRope, RawRopes, RopeContext};
-use super::{Activation, ConfigError, Family, MAX_BLOCKS, ModelConfig, Positions, Wiring};
+use super::{
+    Activation, ConfigError, Family, MAX_BLOCKS, MAX_SIZE, ModelConfig, Positions, Wiring,
+    check_size,
+};
 use crate::dtype::SpanDType;
 
 /// The fields that say what the rest means.
@@ -124,16 +127,13 @@ impl RawConfig {
     /// # Errors
     /// A field that is missing, of the wrong type or not supported.
     pub(crate) fn base(&mut self, family: Family) -> Result<ModelConfig, ConfigError> {
-        if self.num_hidden_layers > MAX_BLOCKS {
-            return Err(ConfigError::invalid(
-                "num_hidden_layers",
-                format!("{} is not in 1..={MAX_BLOCKS}", self.num_hidden_layers),
-            ));
-        }
+        // As many windows and slopes are made as there are of these: not before they are known to be few enough.
+        check_size("num_hidden_layers", self.num_hidden_layers, MAX_BLOCKS)?;
         let required = |field: &'static str, value: Option<usize>| {
             value.ok_or_else(|| ConfigError::invalid(field, "missing"))
         };
         let heads = required("num_attention_heads", self.num_attention_heads)?;
+        check_size("num_attention_heads", heads, MAX_SIZE)?;
         let shared = self.hidden_size.checked_div(heads).unwrap_or(0);
         let head_dim = self.head_dim.unwrap_or(shared);
         let max_positions = self.max_position_embeddings.unwrap_or(2048);

@@ -112,6 +112,16 @@ fn impossible_sizes_are_refused() {
 }
 
 #[test]
+fn heads_are_counted_before_anything_is_made_for_each() {
+    const BLOOM: &str = include_str!("../../tests/fixtures/tiny-bloom/config.json");
+    for heads in ["0", "4294967295", "18446744073709551615"] {
+        let text = BLOOM.replace("\"n_head\": 4", &format!("\"n_head\": {heads}"));
+        let message = ModelConfig::parse(&text).unwrap_err().to_string();
+        assert!(message.contains("num_attention_heads"), "{message}");
+    }
+}
+
+#[test]
 fn every_kind_of_rope_scaling_is_read() {
     assert_eq!(
         scaling(r#"{"type": "linear", "factor": 2.0}"#).unwrap(),
