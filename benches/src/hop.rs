@@ -1,9 +1,12 @@
 //! `hop`: what a step costs beyond the server's arithmetic, against a bare echo of the same bytes.
 //!
 //! Client and server are two nodes on loopback, each with a runtime of its own. The echo is a stream between the same
-//! two nodes whose server side returns what comes, cut to the size of the step's answer. Steps and echoes take turns.
+//! two nodes whose server side returns what comes, cut to the size of the step's answer. A second echo hands every message
+//! to another thread and back before it answers: no server whose arithmetic has a thread of its own can be below that.
+//! Steps and echoes take turns.
 
 mod endpoints;
+mod other_thread;
 
 use std::time::Instant;
 
@@ -39,6 +42,9 @@ const METADATA_BYTES: usize = 160;
 /// Goals: the overhead's median and 95th percentile as multiples of the echo's median.
 const MEDIAN_GOAL: Goal = Goal::AtMost(2.5);
 const P95_GOAL: Goal = Goal::AtMost(4.0);
+
+/// Goal: microseconds that a whole step adds to the bare span, where 5% of the span's time is less.
+const SERVER_GOAL: Goal = Goal::AtMost(150.0);
 
 /// One kind of step to measure.
 #[derive(Debug)]
@@ -91,24 +97,26 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
     let values = models::hidden_states(1, description.hidden);
     let shape = [1, 1, description.hidden];
     let input = encode_f32(&values, &shape, DType::F32, kind.codec)?;
-    let mut echo = Some(endpoints.open_echo()?);
+    let mut echoes = Some((endpoints.open_echo()?, endpoints.open_handed_echo()?));
     let rounds = Rounds::measure(
         &format!("{BENCH}, {}", kind.name),
         Effort::new(15, quick, 10),
         vec![Subject::new(|| {
             // A new session, so that no round has a longer cache than another.
+            let (echo, handed_echo) = echoes.take().context("they are back after each round")?;
             let turns = Turns {
                 hop: endpoints.open_hop(MAX_LENGTH, kind.codec)?,
-                echo: echo.take().context("the echo is back after each round")?,
+                echo,
+                handed_echo,
                 input: input.clone(),
                 last: last.clone(),
             };
             let (turns, figures) = endpoints.run(turns.take())?;
-            echo = Some(turns.echo);
+            echoes = Some((turns.echo, turns.handed_echo));
             Ok(figures)
         })],
     )?;
-    drop(echo);
+    drop(echoes);
     endpoints.close();
     let goal = |figure: Figure, goal| {
         if kind.has_goal {
@@ -130,6 +138,16 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
             P95_GOAL,
         ),
         figure("echo", rounds.spread(|values| values[2] * 1e6), "us"),
+        goal(
+            figure(
+                "overhead p50 less the echo",
+                rounds.spread(|values| (values[0] - values[2]) * 1e6),
+                "us",
+            ),
+            SERVER_GOAL,
+        ),
+        figure("echo by another thread p50", rounds.ratio(3, 2), "x echo"),
+        figure("echo by another thread p95", rounds.ratio(4, 2), "x echo"),
     ])
 }
 
@@ -137,26 +155,32 @@ fn measure(span: impl BlockSpan + 'static, kind: &Kind, quick: bool) -> Result<V
 struct Turns {
     hop: Hop,
     echo: ClientStream,
+    handed_echo: ClientStream,
     input: WireTensor,
     last: LastStep,
 }
 
 impl Turns {
-    /// [`STEPS`] of each; gives the overhead's median and 95th percentile and the echo's median, in seconds.
+    /// [`STEPS`] of each; gives the overhead's median and 95th percentile, the echo's median, and those of the echo by another
+    /// thread, in seconds.
     async fn take(mut self) -> Result<(Self, Vec<f64>)> {
         let body = Bytes::from(vec![0; self.input.buffer.len() + METADATA_BYTES]);
         let mut overheads = Vec::with_capacity(STEPS);
         let mut echoes = Vec::with_capacity(STEPS);
+        let mut handed_echoes = Vec::with_capacity(STEPS);
         // The first one opens the session.
         self.overhead().await?;
         for _ in 0..STEPS {
             overheads.push(self.overhead().await?);
-            echoes.push(self.echo(&body).await?);
+            echoes.push(echo(&mut self.echo, &body).await?);
+            handed_echoes.push(echo(&mut self.handed_echo, &body).await?);
         }
         let figures = vec![
             percentile(&mut overheads, 0.5),
             percentile(&mut overheads, 0.95),
             percentile(&mut echoes, 0.5),
+            percentile(&mut handed_echoes, 0.5),
+            percentile(&mut handed_echoes, 0.95),
         ];
         Ok((self, figures))
     }
@@ -168,13 +192,13 @@ impl Turns {
         self.hop.step(step).await?;
         Ok(started.elapsed().as_secs_f64() - self.last.seconds())
     }
+}
 
-    /// Seconds of one echo.
-    async fn echo(&mut self, body: &Bytes) -> Result<f64> {
-        let started = Instant::now();
-        self.echo.send(body.clone()).await?;
-        let answer = self.echo.recv_within(PATIENCE).await?;
-        answer.context("the echo ended")?;
-        Ok(started.elapsed().as_secs_f64())
-    }
+/// Seconds of one echo.
+async fn echo(stream: &mut ClientStream, body: &Bytes) -> Result<f64> {
+    let started = Instant::now();
+    stream.send(body.clone()).await?;
+    let answer = stream.recv_within(PATIENCE).await?;
+    answer.context("the echo ended")?;
+    Ok(started.elapsed().as_secs_f64())
 }

@@ -11,11 +11,14 @@ use block_protocol::{BlockChain, Compression, DType, Span};
 use block_server::{Service, ServiceConfig};
 use tokio::runtime::Runtime;
 
+use super::other_thread::OtherThread;
+
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An RPC of this program only.
+/// RPCs of this program only.
 const ECHO: &str = "Benches.echo";
+const HANDED_ECHO: &str = "Benches.handed_echo";
 
 const PREFIX: &str = "bench";
 
@@ -45,6 +48,13 @@ impl Endpoints {
             tokio::spawn(async move {
                 while let Some(call) = echoes.recv().await {
                     tokio::spawn(echo(call.stream));
+                }
+            });
+            let mut handed = node.serve_stream(HANDED_ECHO, 1);
+            let thread = OtherThread::start()?;
+            tokio::spawn(async move {
+                while let Some(call) = handed.recv().await {
+                    tokio::spawn(handed_echo(call.stream, thread.clone()));
                 }
             });
             let address = node.listen_addresses().await.into_iter().next();
@@ -95,6 +105,13 @@ impl Endpoints {
             .block_on(self.node.open(self.peer, ECHO, PATIENCE))?)
     }
 
+    /// An echo whose server side hands every message to another thread and waits for it, as a step's is.
+    pub(super) fn open_handed_echo(&self) -> Result<ClientStream> {
+        Ok(self
+            .client
+            .block_on(self.node.open(self.peer, HANDED_ECHO, PATIENCE))?)
+    }
+
     /// Ends both sides.
     pub(super) fn close(self) {
         self.client.block_on(self.node.shutdown());
@@ -105,6 +122,18 @@ impl Endpoints {
 /// Returns every message as it came.
 async fn echo(mut stream: ServerStream) {
     while let Ok(Received::Message(body)) = stream.recv().await {
+        if stream.send(body).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns every message after another thread has had it.
+async fn handed_echo(mut stream: ServerStream, thread: OtherThread) {
+    while let Ok(Received::Message(body)) = stream.recv().await {
+        let Some(body) = thread.pass(body).await else {
+            return;
+        };
         if stream.send(body).await.is_err() {
             return;
         }
