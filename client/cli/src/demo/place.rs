@@ -62,7 +62,7 @@ fn outward() -> std::io::Result<IpAddr> {
 }
 
 /// An address of nobody, kept for documents: RFC 5737.
-const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 /// Any port does. This is the one of RFC 863.
 const DISCARD_PORT: u16 = 9;
 

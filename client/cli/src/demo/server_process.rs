@@ -126,6 +126,8 @@ impl ServerProcess {
             None => command.arg("--new-swarm"),
         };
         let mut child = command
+            // Ctrl-C at the terminal is for the demo, which ends its servers itself.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)

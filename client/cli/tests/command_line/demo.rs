@@ -1,6 +1,7 @@
 //! `swarm demo` as a newcomer sees it, and that it cleans up in every case.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ fn start(home: &Home, more: &[&str]) -> Running {
     std::fs::create_dir(&temporary).unwrap();
     let mut command = home.command([&["demo"], more].concat());
     command.env("TMPDIR", temporary);
+    // As a shell does with a command at a terminal.
+    command.process_group(0);
     Running::start(command)
 }
 
@@ -80,9 +83,9 @@ fn ctrl_c_leaves_nothing_running() {
     let home = Home::new("swarm");
     let mut demo = start(&home, &[]);
     let lines = demo.lines_until(|line| line.starts_with("Route: "));
-    demo.signal("INT");
+    demo.ctrl_c();
     // A second one must not outrun the cleaning.
-    demo.signal("INT");
+    demo.ctrl_c();
     let ended = demo.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     assert_clean(&home, &pids(&lines));
@@ -231,9 +234,10 @@ fn a_server_joins_with_the_printed_command() {
     assert!(joined.line().starts_with("READY "));
     await_online(&address, |online| online.contains(&"dora".to_owned()));
     drop(joined);
-    demo.signal("INT");
+    demo.ctrl_c();
     let ended = demo.end();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.rest.contains("is gone"), "{}", ended.rest);
     assert_clean(&home, &servers);
 }
 
@@ -262,6 +266,6 @@ fn an_address_that_the_page_cannot_have_is_explained_before_anything_starts() {
             &["cannot listen on 127.0.0.1", "hint: --listen 127.0.0.1:0"],
         );
     with(&["--listen", "0.0.0.0:8000"]).fails_with(2, &["open to other machines", "hint: "]);
-    with(&["--share", "192.0.2.1"]).fails_with(71, &["not of this machine", "hint: "]);
+    with(&["--share", "203.0.113.1"]).fails_with(71, &["not of this machine", "hint: "]);
     with(&["--share", "my-host"]).fails_with(2, &["192.168.1.5"]);
 }
