@@ -80,11 +80,11 @@ mod tests {
 
     #[test]
     fn a_users_unit_asks_for_nothing_that_needs_root() {
-        let unit = of_user(Path::new("/home/ada/my bin/block-server"));
+        let unit = of_user(Path::new("/srv/my bin/block-server"));
         for part in [
             "[Unit]\nDescription=",
             "\n\n[Service]\nType=notify\n",
-            "\nExecStart=\"/home/ada/my bin/block-server\"\n",
+            "\nExecStart=\"/srv/my bin/block-server\"\n",
             "\nEnvironmentFile=-%E/block-server/env\n",
             "\nRestartPreventExitStatus=2 ",
             "\n\n[Install]\nWantedBy=default.target\n",
