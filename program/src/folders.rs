@@ -12,6 +12,7 @@ pub struct Folders {
     system: PathBuf,
     config: PathBuf,
     state: PathBuf,
+    systemd: PathBuf,
 }
 
 impl Folders {
@@ -31,6 +32,7 @@ impl Folders {
             system: Path::new("/etc").join(name),
             config: xdg.config_dir().join(name),
             state: state.join(name),
+            systemd: xdg.config_dir().join("systemd/user"),
         })
     }
 
@@ -40,6 +42,7 @@ impl Folders {
             system: root.join("etc"),
             config: root.join("config"),
             state: root.join("state"),
+            systemd: root.join("systemd/user"),
         }
     }
 
@@ -59,6 +62,11 @@ impl Folders {
     pub fn user_config_file(&self) -> PathBuf {
         let [_, user] = self.config_files();
         user
+    }
+
+    /// Where a user's systemd looks for units.
+    pub fn systemd_user_folder(&self) -> &Path {
+        &self.systemd
     }
 
     /// The identity that is used when no flag names one.

@@ -2,7 +2,7 @@
 //!
 //! - [`error_report`]: how a program fails: a sentence, causes, a hint, an exit code
 //! - [`logging`], [`folders`], [`secret`], [`amounts`]: what an operator reads and sets
-//! - [`settings`]: defaults, files, environment and flags in one order; [`shell_files`]: completions and manual pages
+//! - [`settings`]: defaults, files, environment and flags in one order; [`shell_files`]: completions and manual pages; [`version`]: what a build is
 //! - [`long_flag`], `flag_file`, [`multiaddrs`], [`peers_file`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
 //! - [`member`]: a node that takes part in a swarm
 //! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
@@ -31,6 +31,7 @@ pub mod settings;
 pub mod shell_files;
 pub mod shutdown;
 pub mod swarm_metrics;
+pub mod version;
 
 pub use blocking::on_blocking_thread;
 pub use error_report::{Exit, Failure};

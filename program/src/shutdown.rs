@@ -51,6 +51,19 @@ pub fn on_signals_to_the_end() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
+/// Cancels `token` when the standard input ends, which is also what happens when whoever holds its other end is killed.
+///
+/// The thread that reads ends with the process.
+pub fn when_stdin_ends(token: &CancellationToken) {
+    let asked = token.clone();
+    std::thread::spawn(move || {
+        // What is written there means nothing. An input that cannot be read will not tell of its end either.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        tracing::info!("stopping: the standard input has ended");
+        asked.cancel();
+    });
+}
+
 fn watch(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind)
         .map_err(|error| Failure::new(Exit::OsError, "signals cannot be handled").caused_by(&error))

@@ -27,10 +27,6 @@ use crate::records::Records;
 /// Our own name and version, in the record and in `rpc_info`.
 pub(crate) const IMPLEMENTATION: &str = concat!("block-server/", env!("CARGO_PKG_VERSION"));
 
-/// The Petals version whose behaviour we have: the one that honours `start_from_position`.
-/// Monitors and clients parse it by PEP 440; our own version is in [`IMPLEMENTATION`].
-pub(crate) const PETALS_VERSION: &str = "2.3.0.dev2";
-
 /// What does not change between two announcements of one state.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Announcement {

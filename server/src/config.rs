@@ -56,6 +56,8 @@ pub struct Config {
     pub balance: Balance,
     /// Packing of replies when the client does not say.
     pub compression: Compression,
+    /// Wait for each block of a step; zero but for demonstrations and tests.
+    pub block_delay: Duration,
     /// Where hub files come from.
     pub hub: HubAccess,
     /// Admin port.
@@ -211,6 +213,7 @@ impl Config {
                 mean_check_period: cli.serving.speed.mean_balance_check_period,
             },
             compression: cli.serving.speed.compression.0,
+            block_delay: cli.serving.speed.block_delay.unwrap_or_default(),
             hub: hub_access(&cli, variable)?,
             admin: admin(&cli)?,
             throughput_file: folders.state_file("throughput.json"),

@@ -27,9 +27,11 @@ mod reachability;
 mod records;
 mod run;
 mod servers;
+mod service_command;
 mod startup;
 mod status;
 mod status_board;
+mod systemd_unit;
 mod throughput;
 
 pub mod admission;
@@ -59,5 +61,6 @@ pub use plan::command::plan;
 pub use request_error::RequestError;
 pub use run::run;
 pub use service::{Service, ServiceConfig, ServiceError, ServiceSnapshot};
+pub use service_command::service;
 pub use status::status;
 pub use status_board::StatusReport;

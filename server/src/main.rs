@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use block_program::service_manager::{self, ServiceEvent};
 use block_program::settings::config_command;
-use block_program::{file_limit, network_threads, shell_files};
+use block_program::{file_limit, network_threads, shell_files, version};
 use block_server::cli::{self, ParseError, Parsed, Task};
 use block_server::{Config, Exit, Failure, Folders, log_options, logging, shutdown};
 
@@ -76,6 +76,14 @@ fn start() -> anyhow::Result<ExitCode> {
             print_line(&text);
             Ok(ExitCode::SUCCESS)
         }
+        Some(Task::Service(flags)) => {
+            print_line(&block_server::service(flags, &folders)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Task::Version(flags)) => {
+            print_line(&version::text("block-server", flags));
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Task::Completions(flags)) => {
             print_line(shell_files::completions(cli::command(), flags).trim_end());
             Ok(ExitCode::SUCCESS)
@@ -130,11 +138,15 @@ fn install_quiet_log(parsed: &mut Parsed) -> Result<(), Failure> {
 
 fn serve(parsed: Parsed, folders: &Folders) -> anyhow::Result<ExitCode> {
     let look = logging::install(log_options(&parsed.cli))?;
+    let stops_with_stdin = parsed.cli.serving.operate.stop_with_stdin;
     let config = configuration(parsed, folders)?;
     file_limit::raise();
     let runtime = network_threads::runtime()?;
     let result = runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
+        if stops_with_stdin {
+            shutdown::when_stdin_ends(&shutdown);
+        }
         block_server::run(config, look, shutdown, |address| {
             print_line(&format!("READY {address}"));
             service_manager::tell(ServiceEvent::Ready);

@@ -54,6 +54,8 @@ pub struct ServiceConfig {
     pub step_timeout: Duration,
     /// Longest time for one forward, one push, one answer that the peer does not read.
     pub request_timeout: Duration,
+    /// Wait for each block of a session's step before it is computed, as a larger model would take.
+    pub block_delay: Duration,
 }
 
 /// The service's state at one moment, for `/status`.

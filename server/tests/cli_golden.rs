@@ -84,6 +84,7 @@ fn the_shape_of_every_json_answer_is_as_it_was() {
         ("devices", &["devices", "--json"]),
         ("status", &["status", "--json", &admin]),
         ("config-show", &["config", "show", "--json"]),
+        ("version", &["version", "--json"]),
         (
             "check",
             &[

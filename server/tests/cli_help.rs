@@ -140,4 +140,12 @@ fn the_example_configuration_is_complete_and_valid() {
 }
 
 /// Flags for one run or one person, which a file can set but should not; a token stands in its own file.
-const PER_RUN: &[&str] = &["config", "dry-run", "verbose", "quiet", "token"];
+const PER_RUN: &[&str] = &[
+    "config",
+    "dry-run",
+    "stop-with-stdin",
+    "block-delay",
+    "verbose",
+    "quiet",
+    "token",
+];

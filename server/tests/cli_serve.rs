@@ -257,3 +257,30 @@ fn a_second_ctrl_c_stops_at_once() {
     assert!(end.stderr.contains("second Ctrl-C"), "{}", end.stderr);
     silent.signal("CONT");
 }
+
+#[test]
+fn a_server_ends_with_its_standard_input_if_it_is_asked_to() {
+    let home = Home::new("block-server");
+    let model = block_testing::fable();
+    let words = [
+        "--model",
+        model.to_str().unwrap(),
+        "--blocks=0:1",
+        "--throughput=1",
+        "--listen-maddr=/ip4/127.0.0.1/tcp/0",
+        "--stop-with-stdin",
+    ];
+    let mut child = home
+        .command(words)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    assert!(line.starts_with("READY "), "{line}");
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

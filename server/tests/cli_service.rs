@@ -1,4 +1,4 @@
-//! The unit for systemd: what it says of the program is true.
+//! The unit for systemd: what it says of the program is true, and the command that installs it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -104,4 +104,140 @@ fn the_manager_is_told_when_it_serves_and_when_it_stops() {
         (ready.unwrap().as_str(), stopping.unwrap().as_str()),
         ("READY=1", "STOPPING=1")
     );
+}
+
+/// A `systemctl` on the `PATH` that notes how it is called, answers `show`, and does nothing.
+struct FakeSystemctl {
+    folder: PathBuf,
+}
+
+impl FakeSystemctl {
+    fn new(home: &Home, exit_code: u8) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = home.path().join("bin");
+        fs::create_dir_all(&folder).unwrap();
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>'{}/calls'\necho 'ActiveState=active\nSubState=running\nUnitFileState=enabled\nMainPID=42'\necho 'Failed to connect to bus' >&2\nexit {exit_code}\n",
+            folder.display()
+        );
+        fs::write(folder.join("systemctl"), script).unwrap();
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.join("systemctl"), mode).unwrap();
+        Self { folder }
+    }
+
+    fn run(&self, home: &Home, words: &str) -> (Option<i32>, String, String) {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let output = home
+            .command([&["service"], &words[..]].concat())
+            .env("PATH", &self.folder)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
+        calls.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
+#[test]
+fn it_is_installed_asked_and_removed_for_a_user() {
+    let home = Home::new("block-server");
+    let systemctl = FakeSystemctl::new(&home, 0);
+    let path = home.path().join("config/systemd/user/block-server.service");
+
+    // Without a model it would fail at each start.
+    let (code, _, stderr) = systemctl.run(&home, "install");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("hint: block-server config set model"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = systemctl.run(&home, "status");
+    assert_eq!(code, Some(66), "{stderr}");
+    assert!(
+        stderr.contains("hint: block-server service install\n"),
+        "{stderr}"
+    );
+    assert_eq!(systemctl.calls(), [""; 0]);
+
+    home.output(["config", "set", "model", "org/model"]);
+    let (code, stdout, stderr) = systemctl.run(&home, "install --user");
+    assert_eq!(code, Some(0), "{stderr}");
+    for part in [path.to_str().unwrap(), "journalctl --user", "enable-linger"] {
+        assert!(stdout.contains(part), "{part} in {stdout}");
+    }
+    let unit = fs::read_to_string(&path).unwrap();
+    assert!(
+        value(&unit, "ExecStart").ends_with("block-server"),
+        "{unit}"
+    );
+    let (_, printed, _) = systemctl.run(&home, "install --print");
+    assert_eq!(printed, unit);
+
+    let (code, stdout, _) = systemctl.run(&home, "status");
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("active (running), process 42"), "{stdout}");
+    let (_, json, _) = systemctl.run(&home, "status --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["enabled"], &json["pid"]), (&true.into(), &42.into()));
+
+    let (code, _, stderr) = systemctl.run(&home, "uninstall");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(!path.exists());
+    let show =
+        "--user show block-server.service --property=UnitFileState,ActiveState,SubState,MainPID";
+    assert_eq!(
+        systemctl.calls(),
+        [
+            "--user daemon-reload",
+            "--user enable block-server.service",
+            "--user restart --no-block block-server.service",
+            show,
+            show,
+            "--user disable --now block-server.service",
+            "--user daemon-reload",
+        ]
+    );
+}
+
+#[test]
+fn the_machines_unit_is_that_of_the_repository() {
+    let home = Home::new("block-server");
+    let printed = home.output(["service", "install", "--system", "--print"]);
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    let (_, unit) = unit();
+    let built = program("block-server").display().to_string();
+    assert_eq!(
+        printed.stdout,
+        unit.replace("=/usr/local/bin/block-server", &format!("={built}"))
+    );
+}
+
+#[test]
+fn a_systemd_that_is_not_there_or_refuses_is_explained() {
+    let home = Home::new("block-server");
+    home.output(["config", "set", "model", "org/model"]);
+    let refusing = FakeSystemctl::new(&home, 1);
+    let (code, _, stderr) = refusing.run(&home, "install");
+    assert_eq!(code, Some(71), "{stderr}");
+    assert!(
+        stderr.contains("cause: Failed to connect to bus"),
+        "{stderr}"
+    );
+    fs::remove_file(refusing.folder.join("systemctl")).unwrap();
+    let (code, _, stderr) = refusing.run(&home, "install");
+    assert_eq!(code, Some(69), "{stderr}");
+    for part in ["systemctl does not run", "install --print"] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+    home.output(["service", "install", "--user", "--system"])
+        .fails_with(2, &["cannot be used with"]);
 }

@@ -158,5 +158,6 @@ fn config() -> ServiceConfig {
         session_timeout: Duration::from_secs(1800),
         step_timeout: Duration::from_secs(300),
         request_timeout: Duration::from_secs(180),
+        block_delay: Duration::ZERO,
     }
 }

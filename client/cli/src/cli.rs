@@ -5,6 +5,7 @@
 
 mod bench_flags;
 mod chat_flags;
+mod demo_flags;
 mod door_flags;
 mod flags;
 mod gateway_flags;
@@ -22,10 +23,12 @@ use block_program::settings::config_command::ConfigFlags;
 use block_program::settings::foreign::Foreign;
 use block_program::settings::{self, ParseError, Parsed, Program};
 use block_program::shell_files::{CompletionsFlags, ManFlags};
+use block_program::version::VersionFlags;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench_flags::BenchFlags;
 pub(crate) use chat_flags::ChatFlags;
+pub(crate) use demo_flags::DemoFlags;
 pub(crate) use door_flags::DoorFlags;
 pub(crate) use flags::{LogFlags, ModelFlags, SwarmFlags};
 pub(crate) use gateway_flags::{GatewayFlags, ServedFlags};
@@ -92,10 +95,12 @@ pub(crate) enum Task {
     Bench(Box<BenchFlags>),
     /// Run a DHT node that others join through, without blocks
     Bootstrap(BootstrapFlags),
-    /// Start three servers on this machine, generate a story, lose one of them on the way
+    /// Start three servers on this machine, generate a story, lose one of them on the way; or chat with them on a page
     Demo(DemoFlags),
     /// Show, explain and write the settings that files hold
     Config(ConfigFlags),
+    /// Print version, commit, backends and protocol
+    Version(VersionFlags),
     /// Print the script that completes flags in a shell
     Completions(CompletionsFlags),
     /// Print a manual page, for man -l
@@ -226,28 +231,6 @@ pub(crate) struct BootstrapFlags {
     pub(crate) metrics_token_file: Option<std::path::PathBuf>,
 }
 
-/// Flags of `swarm demo`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DemoFlags {
-    /// The server program [default: block-server beside this program]
-    #[arg(long, env = "SWARM_BLOCK_SERVER", value_name = "FILE")]
-    pub(crate) block_server: Option<std::path::PathBuf>,
-    /// How the story begins
-    #[arg(
-        long,
-        env = "SWARM_DEMO_PROMPT",
-        value_name = "TEXT",
-        default_value = "Once upon a time"
-    )]
-    pub(crate) prompt: String,
-    /// Most tokens of the story, which ends by itself after about 170
-    #[arg(long, env = "SWARM_DEMO_MAX_TOKENS", value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(40..=400))]
-    pub(crate) max_tokens: u32,
-    /// Leave all servers alone: no process is killed on the way
-    #[arg(long, env = "SWARM_DEMO_NO_KILL", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) no_kill: bool,
-}
-
 /// Reads arguments (program name first), environment and configuration files.
 ///
 /// # Errors
@@ -290,6 +273,7 @@ fn parse_blocks(text: &str) -> Result<WantedBlocks, String> {
 
 const EXAMPLES: &str = "Examples:
   swarm demo                                                   three servers, one story, one of them killed on the way
+  swarm demo --page                                            three servers, and a page to chat on
   swarm run MODEL \"Once upon a time\" --initial-peers ADDR      stream an answer
   swarm gateway --model MODEL --initial-peers ADDR             an OpenAI endpoint on 127.0.0.1:8000
   swarm chat MODEL --initial-peers ADDR                        talk with a model

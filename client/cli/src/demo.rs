@@ -1,12 +1,19 @@
-//! `swarm demo`: a private swarm of three servers on this machine, a story through it, and a server that dies on the way.
+//! `swarm demo`: a private swarm of three servers on this machine, a story through it, and a server that dies on the way;
+//! with `--page` a gateway to it and its page instead of the story.
 //!
-//! Everything lives in one temporary folder and on free loopback ports: the model is part of this program, identities
-//! are thrown away, and no configuration, cache or other swarm of this machine is touched. The servers are children of
-//! this process: they are killed when their handles are dropped, so that no way out of here leaves one running.
+//! Everything lives in one temporary folder and on free ports, of loopback unless `--share` says otherwise: the model is
+//! part of this program, identities are thrown away, and no configuration, cache or other swarm of this machine is
+//! touched. The servers are children of this process: they are killed when their handles are dropped, and end by
+//! themselves when this process is killed, so that no way out of here leaves one running.
 
 mod fable;
+mod hints;
+mod page;
+mod place;
 mod server_process;
 mod story;
+
+pub(crate) use place::Share;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +22,6 @@ use std::time::Duration;
 use block_client::{LocalModel, Swarm, SwarmConfig};
 use block_model::ModelSource;
 use block_program::{Exit, Failure, ModelName, model_failure, multiaddrs, on_blocking_thread};
-use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,27 +33,64 @@ use crate::output;
 use crate::progress::Waiting;
 use crate::session_failure::local_failure;
 
-use server_process::ServerProcess;
+use server_process::{Part, ServerProcess, Stage};
 
-/// The servers: name and blocks. Any one of the last two can be lost.
-const SERVERS: [(&str, &str); 3] = [("ada", "0:5"), ("ben", "3:8"), ("cleo", "4:8")];
+/// The servers. Any one of the last two can be lost; the quicker one of them is the one that is used.
+const SERVERS: [Part; 3] = [
+    Part {
+        name: "ada",
+        blocks: "0:5",
+        block_delay_ms: 8,
+    },
+    Part {
+        name: "ben",
+        blocks: "3:8",
+        block_delay_ms: 8,
+    },
+    Part {
+        name: "cleo",
+        blocks: "4:8",
+        block_delay_ms: 12,
+    },
+];
+/// The one to lose.
+const SPARE: usize = 1;
 
 /// Shows it all, from nothing to nothing.
 ///
 /// # Errors
-/// No server program, a server that does not start, Ctrl-C. Nothing is left running.
+/// No server program, a server that does not start, an address that cannot be listened on; without `--page` also Ctrl-C.
+/// Nothing is left running.
 pub(crate) async fn run(flags: DemoFlags, stop: CancellationToken) -> Result<(), Ending> {
+    let ip = place::ip(flags.share.as_ref())?;
     let program = server_program(flags.block_server.clone())?;
+    // Taken first: whoever gave a taken port need not wait for servers.
+    let listener = match flags.page {
+        true => Some(page::listener(flags.listen).await?),
+        false => None,
+    };
     let folder = tempfile::Builder::new()
         .prefix("swarm-demo-")
         .tempdir()
         .map_err(|error| {
             Failure::new(Exit::OsError, "no temporary folder can be made").caused_by(&error)
         })?;
+    let model = fable::write(folder.path())?;
+    let stage = Stage {
+        program,
+        folder,
+        model,
+        ip,
+        is_shared: flags.share.is_some(),
+        is_slow: flags.page,
+    };
     let mut servers = Vec::new();
-    let shown = tokio::select! {
-        shown = show(&flags, &program, &folder, &mut servers) => shown,
-        () = stop.cancelled() => Err(Ending::Interrupted),
+    let shown = match listener {
+        Some(listener) => page::show(&stage, listener, &mut servers, &stop).await,
+        None => tokio::select! {
+            shown = show(&flags, &stage, &mut servers) => shown,
+            () = stop.cancelled() => Err(Ending::Interrupted),
+        },
     };
     for server in &mut servers {
         server.kill().await;
@@ -60,24 +103,12 @@ pub(crate) async fn run(flags: DemoFlags, stop: CancellationToken) -> Result<(),
 
 async fn show(
     flags: &DemoFlags,
-    program: &Path,
-    folder: &TempDir,
+    stage: &Stage,
     servers: &mut Vec<ServerProcess>,
 ) -> Result<(), Ending> {
-    let model = fable::write(folder.path())?;
-    output::line(&format!(
-        "Starting three servers on this machine, each with a part of the story model's {} blocks.",
-        fable::NUM_BLOCKS
-    ))?;
-    start_servers(program, folder.path(), &model, servers).await?;
-    for server in servers.iter() {
-        output::line(&format!(
-            "  {:<5} blocks {}   process {}   {}",
-            server.name, server.blocks, server.pid, server.address
-        ))?;
-    }
+    start_servers(stage, servers).await?;
     let swarm = join(servers).await?;
-    let told = tell(flags, &swarm, &model, servers).await;
+    let told = tell(flags, &swarm, &stage.model, servers).await;
     swarm.shutdown().await;
     told
 }
@@ -102,33 +133,37 @@ async fn tell(
     story::tell(flags, swarm, view, Arc::new(local), servers).await
 }
 
-/// Starts the first server, then the others through it.
-async fn start_servers(
-    program: &Path,
-    folder: &Path,
-    model: &Path,
-    servers: &mut Vec<ServerProcess>,
-) -> Result<(), Failure> {
-    let _waiting = Waiting::new("starting servers");
+/// Starts the first server, then the others through it, and says so.
+async fn start_servers(stage: &Stage, servers: &mut Vec<ServerProcess>) -> Result<(), Ending> {
+    output::line(&format!(
+        "Starting three servers on this machine, each with a part of the story model's {} blocks.",
+        fable::NUM_BLOCKS
+    ))?;
+    let waiting = Waiting::new("starting servers");
     let [first, others @ ..] = SERVERS;
-    let first = ServerProcess::start(program, folder, model, first, None)?;
+    let first = ServerProcess::start(stage, first, None, None)?;
     servers.push(first.ready(START_DEADLINE).await?);
     let mut starting = Vec::new();
     for other in others {
         let way_in = servers.first().map(|first| first.address.as_str());
-        starting.push(ServerProcess::start(program, folder, model, other, way_in)?);
+        starting.push(ServerProcess::start(stage, other, way_in, None)?);
     }
     for server in starting {
         servers.push(server.ready(START_DEADLINE).await?);
+    }
+    drop(waiting);
+    for server in servers.iter() {
+        output::line(&format!(
+            "  {:<5} blocks {}   process {}   {}",
+            server.part.name, server.part.blocks, server.pid, server.address
+        ))?;
     }
     Ok(())
 }
 
 async fn join(servers: &[ServerProcess]) -> Result<Swarm, Failure> {
-    // The first is never killed.
     let peers = servers
         .iter()
-        .take(1)
         .map(|server| multiaddrs::parse("READY", &server.address))
         .collect::<Result<_, _>>()?;
     let config = SwarmConfig {
@@ -160,7 +195,7 @@ async fn complete_map(
     map::ready(view).await?;
     let deadline = Instant::now() + START_DEADLINE;
     loop {
-        let topology = map::look(swarm, view, "fable-7m").await;
+        let topology = map::look(swarm, view, MODEL_NAME).await;
         let online = topology.servers.iter().filter(|row| row.state == "online");
         if topology.state == ModelState::Healthy && online.count() == SERVERS.len() {
             return Ok(topology);
@@ -199,6 +234,8 @@ fn server_program(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     .hint("cargo build --release makes it beside swarm; --block-server FILE names another one"))
 }
 
+/// What the story model is called.
+const MODEL_NAME: &str = "fable-7m";
 /// Longest wait for a server to be online, and for all to know of each other: a busy machine needs some of it.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the demo looks at its own small swarm.

@@ -1,6 +1,6 @@
 //! `swarm gateway`: OpenAI's HTTP API over a swarm, until a signal comes.
 
-mod door;
+pub(crate) mod door;
 mod models;
 
 use std::net::SocketAddr;
@@ -92,7 +92,12 @@ fn routes(flags: &GatewayFlags, gateway: &Gateway, swarm: &Swarm, peers: Vec<Mul
 }
 
 /// Until `stop`; then streams get their error object, and what is written is sent.
-async fn serve(gateway: &Gateway, listener: Listener, routes: Router, stop: &CancellationToken) {
+pub(crate) async fn serve(
+    gateway: &Gateway,
+    listener: Listener,
+    routes: Router,
+    stop: &CancellationToken,
+) {
     let ending = async {
         stop.cancelled().await;
         gateway.stop().await;

@@ -36,7 +36,8 @@ use std::time::Duration;
 use anyhow::Context;
 use block_program::settings::{ParseError, config_command};
 use block_program::{
-    Exit, Failure, Folders, LogOptions, file_limit, logging, network_threads, shell_files, shutdown,
+    Exit, Failure, Folders, LogOptions, file_limit, logging, network_threads, shell_files,
+    shutdown, version,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
@@ -121,6 +122,7 @@ fn told_at_once(cli: &Cli, folders: &Folders) -> Result<Option<String>, Failure>
             )?)
         }
         Task::Completions(flags) => Some(shell_files::completions(command(), flags)),
+        Task::Version(flags) => Some(version::text("swarm", flags)),
         Task::Man(flags) => Some(shell_files::manual(command(), flags)?),
         _ => None,
     })
@@ -164,7 +166,7 @@ async fn perform(cli: Cli) -> Result<(), Ending> {
         Task::Models(flags) => until(stop, models::run(flags)).await,
         Task::Ping(flags) => until(stop, ping::run(flags)).await,
         // Told before the runtime started.
-        Task::Config(_) | Task::Completions(_) | Task::Man(_) => Ok(()),
+        Task::Config(_) | Task::Version(_) | Task::Completions(_) | Task::Man(_) => Ok(()),
     }
 }
 

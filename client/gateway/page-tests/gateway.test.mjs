@@ -1,6 +1,7 @@
 // Chat and map against a gateway that answers by itself: the real one when PAGE_BASE_URL names it, else the scripted.
 //
 // PAGE_API_KEY   its key, if it wants one
+// PAGE_LONG_TOKENS  tokens of a long answer, which must be over within 20 s
 // PAGE_KILL_PID  a server of the swarm without which the model can still answer: it is killed in the middle of one
 
 import assert from "node:assert/strict";
@@ -15,7 +16,7 @@ const realUrl = process.env.PAGE_BASE_URL;
 const victim = process.env.PAGE_KILL_PID;
 const PROMPT = "Once upon a time";
 /** Fits with the prompt into the context of 512 tokens of the smallest model. */
-const LONG_TOKENS = 400;
+const LONG_TOKENS = Number(process.env.PAGE_LONG_TOKENS ?? 400);
 /** The promise of the map. */
 const SEEN_WITHIN_MS = 5000;
 
@@ -54,6 +55,16 @@ const watchAnswer = (tab, { stops = false } = {}) =>
       if (stopAtFirst && globalThis.texts.length === 1) document.querySelector("[aria-label=Stop]").click();
     }).observe(document.querySelector("main"), { childList: true, subtree: true, characterData: true });
   }, stops);
+
+/** Asks, and returns the whole answer without its blanks. `meanwhile` is done once it has begun. */
+async function wholeAnswer(tab, meanwhile = async () => {}) {
+  await watchAnswer(tab);
+  await ask(tab, PROMPT);
+  await isAnswering(tab);
+  await meanwhile();
+  await tab.page.getByRole("button", { name: "Ask again" }).waitFor();
+  return tab.page.evaluate(() => globalThis.texts.at(-1));
+}
 
 const isAnswering = (tab) => tab.until(() => globalThis.texts.length > 0);
 
@@ -114,22 +125,24 @@ if (realUrl === undefined || victim !== undefined) {
     await map.page.getByRole("status").getByText("Healthy").waitFor({ state: "attached" });
     await chat.expectLink("Live");
     await limitAnswer(chat, LONG_TOKENS);
-    await watchAnswer(chat);
+    const undisturbed = await wholeAnswer(chat);
+    await chat.page.getByRole("button", { name: "New chat" }).click();
     const before = await online();
-    await ask(chat, PROMPT);
-    await isAnswering(chat);
-    kill();
-    const isRunning = await chat.page.evaluate(() => document.querySelector(".answer[aria-busy]") !== null);
-    assert.ok(isRunning, "the answer was over before the server was killed: this swarm is too fast for this test");
-    await map.page.waitForFunction(
-      (count) => Number(document.querySelector(".tiles dd").firstChild.textContent) < count,
-      before,
-      { timeout: SEEN_WITHIN_MS },
-    );
-    const seen = await chat.page.evaluate(() => globalThis.texts.length);
-    await chat.until((count) => globalThis.texts.length > count, seen);
-    await chat.page.getByRole("button", { name: "Ask again" }).waitFor();
+    const disturbed = await wholeAnswer(chat, async () => {
+      kill();
+      const isRunning = await chat.page.evaluate(() => document.querySelector(".answer[aria-busy]") !== null);
+      assert.ok(isRunning, "the answer was over before the server was killed: this swarm is too fast for this test");
+      await map.page.waitForFunction(
+        (count) => Number(document.querySelector(".tiles dd").firstChild.textContent) < count,
+        before,
+        { timeout: SEEN_WITHIN_MS },
+      );
+      const seen = await chat.page.evaluate(() => globalThis.texts.length);
+      await chat.until((count) => globalThis.texts.length > count, seen);
+    });
+    assert.equal(disturbed, undisturbed, "the text is the one of an answer that nothing happened to");
     assert.equal(await chat.page.getByRole("alert").count(), 0);
+    if (victim !== undefined) assert.match(await chat.page.locator(".account").innerText(), /1 server replaced/);
     await chat.close();
     await map.close();
   });

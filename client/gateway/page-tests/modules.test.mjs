@@ -96,6 +96,7 @@ test("an address that other machines can reach comes first", () => {
   const command = joinCommand(model, ["/ip4/127.0.0.1/tcp/1/p2p/A", "/ip4/10.0.0.5/tcp/1/p2p/A"]);
   assert.match(command, /--initial-peers \/ip4\/10\.0\.0\.5\//);
   assert.match(joinCommand(model, []), /--initial-peers ADDRESS$/);
+  assert.match(joinCommand({ ...model, source: "models/a b" }, []), /^block-server --model 'models\/a b' --initial/);
 });
 
 test("whatever a name holds, it is one word of a command", () => {

@@ -27,6 +27,7 @@ const refusing = (status, code, headers) => () => ({ chat: [{ status, code, mess
 /** `world` makes models and topology, `script` scripts the gateway beyond them, `reach` brings the page there. */
 export const STATES = {
   welcome: { reach: (tab) => tab.expectText("What would you like to ask?") },
+  story: { world: worlds.story, reach: (tab) => tab.expectText("How does the text begin?") },
   waiting: {
     script: () => ({ chat: [forever] }),
     reach: async (tab) => {

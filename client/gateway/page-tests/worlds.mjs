@@ -82,6 +82,13 @@ export const broken = () =>
     server(2, "bob", 28, 32, { state: "unreachable", using_relay: true }),
   ]);
 
+/** A model without a chat template, under a name that no server could be started with. */
+export function story() {
+  const told = world("fable", 8, [server(1, "ada", 0, 5), server(2, "ben", 3, 8)]);
+  Object.assign(told.models[0].swarm, { chat: "plain", source: "models/fable-7m" });
+  return told;
+}
+
 export const empty = () => world(LLAMA, 32, []);
 
 export const nothing = () => ({ models: [], topology: { models: [], bootstrap: [], listen_addresses: [] } });

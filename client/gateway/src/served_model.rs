@@ -17,6 +17,7 @@ pub struct ServedModel {
     max_model_len: usize,
     max_tokens_cap: Option<usize>,
     revision: Option<String>,
+    source: Option<String>,
     fingerprint: String,
 }
 
@@ -27,6 +28,8 @@ pub struct ServedModelOptions {
     pub name: String,
     /// The commit of its files, where known.
     pub revision: Option<String>,
+    /// What `--model` of a server takes for it on any machine, where that is known.
+    pub source: Option<String>,
     /// Text of a chat template that takes the place of the model's own.
     pub chat_template: Option<String>,
     /// Most tokens of a prompt and its answer, instead of what the model was made for.
@@ -41,6 +44,7 @@ impl ServedModelOptions {
         Self {
             name: name.into(),
             revision: None,
+            source: None,
             chat_template: None,
             max_model_len: None,
             max_tokens_cap: None,
@@ -75,6 +79,7 @@ impl ServedModel {
             chat,
             max_tokens_cap: options.max_tokens_cap,
             revision: options.revision,
+            source: options.source,
             remote,
         })
     }
@@ -107,6 +112,11 @@ impl ServedModel {
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
         self.revision.as_deref()
+    }
+
+    /// What `--model` of a server takes for it on any machine, where that is known.
+    pub(crate) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// What must be the same for the same answer: program, files and element type.

@@ -3,7 +3,7 @@ import { Answer, Question } from "./answer.js";
 import { Announcer } from "./announcer.js";
 import { Composer, focusMessage } from "./composer.js";
 import { Icon } from "./icons.js";
-import { ModelPicker, ModelState, modelFacts } from "./model-picker.js";
+import { ModelPicker, ModelState, isPlainModel, modelFacts } from "./model-picker.js";
 import { count } from "./parts.js";
 import { SettingsPanel } from "./settings-panel.js";
 import { range, summary } from "./topology.js";
@@ -15,6 +15,13 @@ const IDEAS = [
   "Explain how one model can run across many machines",
   "Write a short story about a fox and a lantern",
   "Give me three names for a sailing boat, and why",
+];
+
+/** For a model that was not made to answer: it goes on with what it is given. */
+const BEGINNINGS = [
+  "Once upon a time, there was a little fox who",
+  "One day, Tom and his dog went to the",
+  "The old king had a secret. Every night,",
 ];
 
 function saveAsFile(conversation) {
@@ -96,17 +103,19 @@ function Obstacle({ state }) {
 }
 
 function Welcome({ state, onIdea, isReady }) {
+  const isPlain = isPlainModel(state);
   const facts = modelFacts(state, state.chosen);
   const servers = facts !== null && facts.covered === facts.blocks ? facts.servers : 0;
   return html`
     <div class="welcome">
-      <h1>${state.models === null ? "Looking for models…" : "What would you like to ask?"}</h1>
+      <h1>${state.models === null ? "Looking for models…" : isPlain ? "How does the text begin?" : "What would you like to ask?"}</h1>
       ${servers > 0 &&
       html`<p class="muted">
         ${facts.name} runs on ${count(servers, "server")} of this swarm. Each holds a part of it.
+        ${isPlain && html`${" "}It was not made to answer questions: it goes on with what you write.`}
       </p>`}
       <ul class="ideas">
-        ${IDEAS.map(
+        ${(isPlain ? BEGINNINGS : IDEAS).map(
           (idea) => html`
             <li key=${idea}><button type="button" disabled=${!isReady} onClick=${() => onIdea(idea)}>${idea}</button></li>
           `,

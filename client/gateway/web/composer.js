@@ -1,5 +1,6 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Icon, StopIcon } from "./icons.js";
+import { isPlainModel } from "./model-picker.js";
 
 /** Where the focus goes when the button that had it disappears. On a phone it would bring up the keyboard. */
 export function focusMessage() {
@@ -48,7 +49,7 @@ export function Composer({ state, conversation, isReady, onSend }) {
           id="message"
           ref=${field}
           rows="1"
-          placeholder="Message"
+          placeholder=${isPlainModel(state) ? "Begin a text" : "Message"}
           aria-describedby="message-help"
           value=${text}
           onInput=${(event) => write(event.currentTarget.value)}

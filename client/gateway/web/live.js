@@ -98,6 +98,10 @@ export class Live {
       covered: model?.swarm?.covered ?? null,
       servers: model?.swarm?.servers ?? null,
       maxTokens: model?.swarm?.max_model_len ?? null,
+      // Without a chat template it goes on with a text instead of answering.
+      isPlain: model?.swarm?.chat === "plain",
+      // What a server is given to serve it; the id may be a name that only this gateway knows.
+      source: typeof model?.swarm?.source === "string" ? model.swarm.source : null,
     }));
     const { chosen } = this.#store.state;
     const isKnown = models.some((model) => model.rawId === chosen);

@@ -15,6 +15,10 @@ export function modelFacts(state, rawId) {
   return { name: listed.id, blocks: listed.blocks, covered: listed.covered, servers: listed.servers };
 }
 
+/** Whether the model of the chat has no chat template, and so goes on with a text. */
+export const isPlainModel = (state) =>
+  state.models?.find((model) => model.rawId === state.chosen)?.isPlain === true;
+
 /** Chooses among models `{ rawId, id }`. */
 export function ModelPicker({ models, isLoading, isLocked = false, value, onChoose }) {
   return html`

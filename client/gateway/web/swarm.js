@@ -69,7 +69,9 @@ function Model({ model, addresses, measurements }) {
 export function Swarm({ state, store, measurements }) {
   const { topology, link, chosen, mapped } = state;
   const find = (rawId) => topology?.models.find((known) => known.rawId === rawId);
-  const model = find(mapped) ?? find(chosen) ?? topology?.models[0] ?? null;
+  const seen = find(mapped) ?? find(chosen) ?? topology?.models[0] ?? null;
+  const source = state.models?.find((served) => served.rawId === seen?.rawId)?.source ?? null;
+  const model = seen === null ? null : { ...seen, source };
   const facts = model === null ? null : summary(model);
   const { word, shape, tone } = STATES[facts?.state ?? "empty"];
   return html`

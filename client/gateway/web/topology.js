@@ -55,7 +55,8 @@ function readModel(model) {
     // As the gateway wrote it: what goes into a command must not be shortened.
     rawId: String(model?.id ?? model?.dht_prefix ?? ""),
     blocks,
-    bottleneck: figureOf(model?.bottleneck?.inference),
+    // 0 where some block has only servers that tell no such figure.
+    bottleneck: figureOf(model?.bottleneck?.inference) || null,
     servers: readServers(model?.servers, blocks),
   };
 }
@@ -126,10 +127,13 @@ export function summary(model) {
 
 export const range = ({ start, end }) => `${start}:${end}`;
 
-/** The command that brings a server into this swarm; without a run it chooses its blocks itself. */
+/**
+ * The command that brings a server into this swarm; without a run it chooses its blocks itself. `source` of the model
+ * is what servers are given for it, where that is known.
+ */
 export function joinCommand(model, addresses, run = null) {
   const reachable = addresses.filter((address) => !isLoopback(address));
-  const words = ["block-server", "--model", shellWord(model.rawId)];
+  const words = ["block-server", "--model", shellWord(model.source ?? model.rawId)];
   if (run !== null) words.push("--blocks", range(run));
   words.push("--initial-peers", shellWord((reachable.length > 0 ? reachable : addresses)[0] ?? "ADDRESS"));
   return words.join(" ");

@@ -276,6 +276,11 @@ pub struct SpeedFlags {
         hide_short_help = true
     )]
     pub compression: CompressionName,
+
+    /// Wait this many seconds for each block of a step, as a larger model would take: for demonstrations and tests
+    /// [default: none]
+    #[arg(long, env = "BLOCK_SERVER_BLOCK_DELAY", value_name = "S", value_parser = parse_seconds, hide_short_help = true)]
+    pub block_delay: Option<Duration>,
 }
 
 /// Where files come from.

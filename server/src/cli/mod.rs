@@ -6,6 +6,7 @@
 mod flags;
 mod operate_flags;
 mod petals;
+mod service_flags;
 mod values;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use block_program::Folders;
 use block_program::settings::config_command::ConfigFlags;
 use block_program::settings::{self, Program};
 use block_program::shell_files::{CompletionsFlags, ManFlags};
+use block_program::version::VersionFlags;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use block_program::LogFormat;
@@ -23,6 +25,7 @@ pub use flags::{
     DEFAULT_PORT, FileFlags, LimitFlags, ModelFlags, NetworkFlags, SpeedFlags, SwarmFlags,
 };
 pub use operate_flags::{DEFAULT_ADMIN_LISTEN, OperateFlags};
+pub use service_flags::{ManagerFlags, ServiceFlags, ServiceTask};
 pub use values::{Blocks, CompressionName, Throughput};
 
 /// Serves a span of transformer blocks to Petals clients.
@@ -99,6 +102,10 @@ pub enum Task {
     Identity(IdentityFlags),
     /// Show, explain and write the settings that files hold
     Config(ConfigFlags),
+    /// Make systemd start the server: its unit, made from the settings that files hold
+    Service(ServiceFlags),
+    /// Print version, commit, backends and protocol
+    Version(VersionFlags),
     /// Print the script that completes flags in a shell
     Completions(CompletionsFlags),
     /// Print a manual page, for man -l

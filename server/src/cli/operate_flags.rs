@@ -62,6 +62,10 @@ pub struct OperateFlags {
     )]
     pub color: Color,
 
+    /// Stop as on SIGTERM when the standard input ends: for a program that starts servers and may be killed itself
+    #[arg(long, env = "BLOCK_SERVER_STOP_WITH_STDIN", value_parser = BoolishValueParser::new(), hide_short_help = true)]
+    pub stop_with_stdin: bool,
+
     /// Resolve everything, print the plan and exit
     #[arg(long, env = "BLOCK_SERVER_DRY_RUN", value_parser = BoolishValueParser::new(), hide_short_help = true)]
     pub dry_run: bool,

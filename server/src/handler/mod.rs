@@ -75,6 +75,15 @@ impl Context {
         }
     }
 
+    /// Waits as long as blocks of a larger model would take.
+    async fn delay(&self, num_blocks: usize) {
+        let blocks = u32::try_from(num_blocks).unwrap_or(u32::MAX);
+        let delay = self.config.block_delay.saturating_mul(blocks);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
     /// Fails with `TimedOut` if `work` takes longer than a request may. Dropping it drops the work.
     async fn within_request_time<T>(
         &self,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use block_model::{BlockSpan, CpuSpan, Level, ModelSource, Quant, SpanDType};
+use block_program::version::PETALS_VERSION;
 use block_program::{Exit, Failure, Member, multiaddrs, on_blocking_thread};
 use block_protocol::{Compression, ServerInfo, ServerState, Span};
 use indicatif::ProgressBar;
 use tracing::info;
 
 use super::{Ending, Prepared, Server};
-use crate::announce::{Announcement, Announcer, IMPLEMENTATION, PETALS_VERSION, ReadCache};
+use crate::announce::{Announcement, Announcer, IMPLEMENTATION, ReadCache};
 use crate::metrics::{self, ServerFacts, State};
 use crate::model_files;
 use crate::plan::Plan;
@@ -204,6 +205,7 @@ impl Server<'_> {
             session_timeout: limits.session_timeout,
             step_timeout: limits.step_timeout,
             request_timeout: limits.request_timeout,
+            block_delay: self.config.block_delay,
         };
         Service::start(swarm.node.clone(), Box::new(span), service_config).map_err(|error| {
             Failure::new(Exit::OsError, "the block service cannot start").caused_by(&error)

@@ -50,6 +50,7 @@ pub(crate) fn config() -> ServiceConfig {
         session_timeout: Duration::from_secs(1800),
         step_timeout: Duration::from_secs(300),
         request_timeout: Duration::from_secs(180),
+        block_delay: Duration::ZERO,
     }
 }
 

@@ -1,23 +1,51 @@
 //! One `block-server` as a child process.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use block_network::PeerId;
 use block_program::{Exit, Failure, multiaddrs};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// A server that is online. It is killed when this is dropped.
+/// What all servers of a demo share.
 #[derive(Debug)]
-pub(super) struct ServerProcess {
+pub(super) struct Stage {
+    /// The server program.
+    pub(super) program: PathBuf,
+    /// Holds everything; removed at the end.
+    pub(super) folder: TempDir,
+    /// The model's own folder in it.
+    pub(super) model: PathBuf,
+    /// The address of this machine that the servers listen on.
+    pub(super) ip: IpAddr,
+    /// Whether servers of other machines may join.
+    pub(super) is_shared: bool,
+    /// Whether they take as long as those of a larger model.
+    pub(super) is_slow: bool,
+}
+
+/// What one server holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
     /// Name on the map.
     pub(super) name: &'static str,
     /// Blocks, as asked for.
     pub(super) blocks: &'static str,
+    /// How long a block of a step takes it on a slow stage, milliseconds.
+    pub(super) block_delay_ms: u32,
+}
+
+/// A server that is online. It is killed when this is dropped, and ends by itself when this process is killed.
+#[derive(Debug)]
+pub(super) struct ServerProcess {
+    /// What it holds.
+    pub(super) part: Part,
     /// Process id.
     pub(super) pid: u32,
     /// Address after READY.
@@ -27,83 +55,120 @@ pub(super) struct ServerProcess {
     child: Child,
     /// Kept open: a server that cannot write is another server.
     _stdout: BufReader<ChildStdout>,
+    /// The server ends when this is closed, which the system does when this process is killed.
+    _stdin: ChildStdin,
 }
 
 /// A server that was started.
 #[derive(Debug)]
 pub(super) struct StartingServer {
-    name: &'static str,
-    blocks: &'static str,
+    part: Part,
     child: Child,
+    stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     log: PathBuf,
 }
 
 impl ServerProcess {
-    /// Starts one with files of its own under `folder`; without `way_in` it starts a swarm.
+    /// Starts one with files of its own under the stage's folder; without `way_in` it starts a swarm. One that stood
+    /// `before` comes back as the same peer at the same address.
     ///
     /// # Errors
     /// The program cannot be run (exit 71).
     pub(super) fn start(
-        program: &Path,
-        folder: &Path,
-        model: &Path,
-        (name, blocks): (&'static str, &'static str),
+        stage: &Stage,
+        part: Part,
         way_in: Option<&str>,
+        before: Option<&Self>,
     ) -> Result<StartingServer, Failure> {
-        let home = folder.join(name);
-        let log = folder.join(format!("{name}.log"));
+        let home = stage.folder.path().join(part.name);
+        let log = stage.folder.path().join(format!("{}.log", part.name));
         let cannot = |error: &std::io::Error| {
-            Failure::new(Exit::OsError, format!("cannot start {}", program.display()))
+            let program = stage.program.display();
+            Failure::new(Exit::OsError, format!("cannot start {program}"))
                 .caused_by(error)
                 .hint("--block-server FILE names another program")
         };
-        let stderr = std::fs::create_dir(&home)
+        let stderr = std::fs::create_dir_all(&home)
             .and_then(|()| File::create(&log))
             .map_err(|error| cannot(&error))?;
-        let mut command = Command::new(program);
+        let listen = before.map_or_else(
+            || multiaddrs::tcp(stage.ip, 0).to_string(),
+            |before| before.listens_on().to_owned(),
+        );
+        let throughput = if stage.is_slow {
+            1000 / part.block_delay_ms
+        } else {
+            ASSUMED_THROUGHPUT
+        };
+        let mut command = Command::new(&stage.program);
         // Nothing of this user's settings: they may belong to a swarm that matters.
         command
             .env_clear()
             .env("HOME", &home)
             .env("HF_HUB_OFFLINE", "1")
             .current_dir(&home)
-            .args(["--blocks", blocks, "--public-name", name])
-            .args(["--listen-maddr", "/ip4/127.0.0.1/tcp/0"])
-            .args(["--admin-listen", "off", "--throughput", ASSUMED_THROUGHPUT])
+            .arg("--stop-with-stdin")
+            .args(["--blocks", part.blocks, "--public-name", part.name])
+            .args(["--listen-maddr", &listen, "--admin-listen", "off"])
+            .args(["--throughput", &throughput.to_string()])
             .args(["--update-period", "5", "--attn-cache-tokens", CACHE_TOKENS])
             .arg("--identity")
             .arg(home.join("identity.key"))
             .arg("--model")
-            .arg(model);
+            .arg(&stage.model);
+        if stage.is_slow {
+            let seconds = f64::from(part.block_delay_ms) / 1000.0;
+            command.args(["--block-delay", &seconds.to_string()]);
+        }
         match way_in {
             Some(address) => command.args(["--initial-peers", address]),
             None => command.arg("--new-swarm"),
         };
         let mut child = command
-            .stdin(Stdio::null())
+            // Ctrl-C at the terminal is for the demo, which ends its servers itself.
+            .process_group(0)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| cannot(&error))?;
-        let stdout = child
-            .stdout
-            .take()
-            .ok_or_else(|| Failure::new(Exit::Software, "a child has no standard output"))?;
+        // Both out of the child, which would close its input when it is waited for.
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::new(Exit::Software, "a child has no pipes"));
+        };
         Ok(StartingServer {
-            name,
-            blocks,
+            part,
             child,
+            stdin,
             stdout: BufReader::new(stdout),
             log,
         })
     }
 
+    /// Its address without the peer.
+    fn listens_on(&self) -> &str {
+        let address = self.address.split_once("/p2p/");
+        address.map_or(self.address.as_str(), |(address, _)| address)
+    }
+
+    /// Waits until the process has ended. Dropping this loses nothing.
+    pub(super) async fn ended(&mut self) {
+        loop {
+            match self.child.wait().await {
+                Ok(_) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // Nothing will ever be heard of it.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
     /// SIGKILL, and waits until the process is gone.
     pub(super) async fn kill(&mut self) {
         if let Err(error) = self.child.kill().await {
-            tracing::debug!(name = self.name, %error, "a server was gone already");
+            tracing::debug!(name = self.part.name, %error, "a server was gone already");
         }
     }
 }
@@ -127,20 +192,20 @@ impl StartingServer {
             return Err(self.failure());
         };
         Ok(ServerProcess {
-            name: self.name,
-            blocks: self.blocks,
+            part: self.part,
             pid,
             address,
             peer,
             child: self.child,
             _stdout: self.stdout,
+            _stdin: self.stdin,
         })
     }
 
     fn failure(&self) -> Failure {
         let failure = Failure::new(
             Exit::Unavailable,
-            format!("server {} of the demo did not come up", self.name),
+            format!("server {} of the demo did not come up", self.part.name),
         )
         .hint("check that block-server and swarm are of one build: cargo build --release");
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -153,8 +218,8 @@ impl StartingServer {
 }
 
 /// Tokens per second that the servers announce, all alike: measuring them would take longer than the story.
-const ASSUMED_THROUGHPUT: &str = "100";
-/// Cache per block: enough for one story, so that the demo runs on a small machine.
+const ASSUMED_THROUGHPUT: u32 = 100;
+/// Cache per block: enough for a few stories at once, so that the demo runs on a small machine.
 const CACHE_TOKENS: &str = "2048";
 /// Longest READY line.
 const MAX_READY_BYTES: u64 = 4096;

@@ -113,7 +113,7 @@ async fn write(
 /// The server that can be lost: on the route, and without it every block still has a server.
 fn victim(route: &[RouteStop], servers: &[ServerProcess]) -> Option<PeerId> {
     let covers = |server: &ServerProcess, block: usize| {
-        let (start, end) = server.blocks.split_once(':')?;
+        let (start, end) = server.part.blocks.split_once(':')?;
         Some((start.parse().ok()?..end.parse().ok()?).contains(&block))
     };
     let is_spare = |peer: PeerId| {
@@ -145,9 +145,9 @@ async fn kill(
         .map_or(0..0, |stop| stop.blocks.clone());
     output::text(&format!(
         "\n\n  >>> kill -9 {}: {} is gone, which ran blocks {}:{} of this story. The text goes on:\n\n",
-        server.pid, server.name, blocks.start, blocks.end
+        server.pid, server.part.name, blocks.start, blocks.end
     ))?;
-    Ok(server.name)
+    Ok(server.part.name)
 }
 
 fn report(
@@ -179,7 +179,7 @@ fn route_text(route: &[RouteStop], servers: &[ServerProcess]) -> String {
             let name = servers.iter().find(|server| server.peer == stop.peer);
             format!(
                 "{} ({}:{})",
-                name.map_or("?", |server| server.name),
+                name.map_or("?", |server| server.part.name),
                 stop.blocks.start,
                 stop.blocks.end
             )

@@ -87,6 +87,14 @@ pub(super) async fn listener(
         drain_timeout: CLOSE_DEADLINE,
         ..ListenerConfig::default()
     };
+    bind(listen, config).await
+}
+
+/// Binds the socket, as `config` has it.
+///
+/// # Errors
+/// The address cannot be bound (71).
+pub(crate) async fn bind(listen: SocketAddr, config: ListenerConfig) -> Result<Listener, Failure> {
     Listener::bind(listen, config).await.map_err(|error| {
         Failure::new(Exit::OsError, format!("cannot listen on {listen}"))
             .caused_by(&error)
@@ -97,4 +105,4 @@ pub(super) async fn listener(
 /// Keys as `name:key`, with commas between them.
 const KEYS_VARIABLE: &str = "SWARM_API_KEYS";
 /// How long answers that are written may delay the end.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(3);

@@ -48,6 +48,15 @@ fn name(flags: &ServedFlags, number: usize, model: &str) -> String {
     })
 }
 
+/// What a server of another machine would be given: a hub name; a folder only if it is named as in a clone of its
+/// makers' repository, not by its place on this machine.
+fn source(model: &str) -> Option<String> {
+    match ModelName::parse(model) {
+        Ok(found) if found.is_local && Path::new(model).is_absolute() => None,
+        _ => Some(model.to_owned()),
+    }
+}
+
 /// Loads what stays at home of each, and begins to look for their servers.
 ///
 /// # Errors
@@ -69,6 +78,7 @@ pub(super) async fn load(flags: &ServedFlags, swarm: &Swarm) -> Result<Vec<Serve
         let (remote, revision) = load_one(flags, model, swarm).await?;
         let options = ServedModelOptions {
             revision,
+            source: source(model),
             chat_template: template.clone(),
             max_model_len: flags.max_model_len,
             max_tokens_cap: flags.max_tokens_cap,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::process::Running;
 
 /// The gateway to a server, and the address that it says.
-fn ready(home: &Home, server: &str, more: &[&str]) -> (Running, String) {
+pub(crate) fn ready(home: &Home, server: &str, more: &[&str]) -> (Running, String) {
     let model = fable();
     let line = [
         "gateway",
@@ -26,7 +26,7 @@ fn ready(home: &Home, server: &str, more: &[&str]) -> (Running, String) {
     (gateway, address)
 }
 
-fn ask(address: &str, body: &str) -> TcpStream {
+pub(crate) fn ask(address: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(

@@ -1,8 +1,11 @@
 //! What the program prints, word for word: help, errors, the shape of JSON. `SNAPSHOTS=overwrite` writes it anew.
 
 use std::fs;
+use std::io::Read;
 
 use block_testing::{Golden, Home, fable};
+
+use crate::{gateway, pull};
 
 fn golden() -> Golden {
     Golden::of_crate(env!("CARGO_MANIFEST_DIR"))
@@ -68,13 +71,50 @@ fn the_shape_of_every_json_answer_is_as_it_was() {
         ),
         ("map", &["map", model, "--json", &peers]),
         ("models", &["models", "--json", &peers]),
+        ("peers", &["peers", "--json", &peers]),
         ("ping", &["ping", &server.address, "--json", "--count=1"]),
+        (
+            "bench",
+            &[
+                "bench",
+                model,
+                "--json",
+                "--requests=2",
+                "--prompt-tokens=4",
+                "--max-tokens=3",
+                &peers,
+            ],
+        ),
         ("config-show", &["config", "show", "--json"]),
+        ("version", &["version", "--json"]),
     ] {
         let finished = home.output(words.iter().copied());
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
         golden.check_shape(name, &finished.stdout);
     }
+}
+
+#[test]
+fn the_shape_of_what_is_pulled_is_as_it_was() {
+    let (golden, home) = (golden(), Home::new("swarm"));
+    let (hub, _) = pull::publish(&home);
+    let told = pull::pull(&home, &hub, &["--blocks", "0:2"]);
+    golden.check_shape("pull", &told.to_string());
+}
+
+#[test]
+fn the_shape_of_a_listed_session_is_as_it_was() {
+    let (golden, home) = (golden(), Home::new("swarm"));
+    // Slow, so that the answer lasts until it is listed.
+    let server = home.serve(&["--block-delay", "0.05"]);
+    let (_gateway, address) = gateway::ready(&home, &server.address, &[]);
+    let endless = r#"{"model": "fable-7m", "max_tokens": 400, "ignore_eos": true, "stream": true, "messages": [{"role": "user", "content": "Once"}]}"#;
+    let mut stream = gateway::ask(&address, endless);
+    stream.read_exact(&mut [0; 1]).unwrap();
+    let url = format!("http://{address}");
+    let listed = home.output(["ps", "--json", "--url", &url]);
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    golden.check_shape("ps", &listed.stdout);
 }
 
 #[test]

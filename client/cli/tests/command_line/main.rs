@@ -14,6 +14,7 @@ mod gateway;
 mod golden;
 mod help;
 mod http_api;
+mod live_page;
 mod looks;
 mod process;
 mod pull;

@@ -57,9 +57,17 @@ impl Running {
 
     /// Sends a signal such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
+        Self::kill(name, &self.child.id().to_string());
+    }
+
+    /// Ctrl-C at a terminal, for a command that leads its process group: all of the group hear it.
+    pub(crate) fn ctrl_c(&self) {
+        Self::kill("INT", &format!("-{}", self.child.id()));
+    }
+
+    fn kill(name: &str, whom: &str) {
         let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.child.id().to_string())
+            .args([&format!("-{name}"), "--", whom])
             .status()
             .unwrap();
         assert!(status.success());

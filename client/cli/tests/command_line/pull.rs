@@ -1,12 +1,13 @@
 //! `swarm pull` from a hub on loopback.
 
 use std::fs;
+use std::path::PathBuf;
 
 use block_testing::{Home, MockHub, fable, mock_hub};
 use serde_json::Value;
 
 /// The repository's model on a hub, and `swarm` with an empty cache that asks it.
-fn pull(home: &Home, hub: &MockHub, more: &[&str]) -> Value {
+pub(crate) fn pull(home: &Home, hub: &MockHub, more: &[&str]) -> Value {
     let line = [&["pull", mock_hub::REPOSITORY, "--json"], more].concat();
     let output = home
         .command(line)
@@ -19,9 +20,8 @@ fn pull(home: &Home, hub: &MockHub, more: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[test]
-fn what_is_pulled_serves_offline_and_is_fetched_once() {
-    let home = Home::new("swarm");
+/// A hub with the repository's model, and the folder that its files come from.
+pub(crate) fn publish(home: &Home) -> (MockHub, PathBuf) {
     let folder = home.path().join("published");
     fs::create_dir(&folder).unwrap();
     for name in [
@@ -33,7 +33,13 @@ fn what_is_pulled_serves_offline_and_is_fetched_once() {
     ] {
         fs::copy(fable().join(name), folder.join(name)).unwrap();
     }
-    let hub = MockHub::of_folder(&folder);
+    (MockHub::of_folder(&folder), folder)
+}
+
+#[test]
+fn what_is_pulled_serves_offline_and_is_fetched_once() {
+    let home = Home::new("swarm");
+    let (hub, folder) = publish(&home);
     let client = pull(&home, &hub, &[]);
     assert_eq!(client["commit"], mock_hub::FIRST_COMMIT);
     assert_eq!(client["blocks"], Value::Null);

@@ -40,6 +40,7 @@ fn object(gateway: &Gateway, model: &ServedModel) -> Value {
             "servers": usable.count(),
             "max_model_len": model.max_model_len(),
             "chat": model.chat().name(),
+            "source": model.source(),
         },
     })
 }

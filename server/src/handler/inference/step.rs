@@ -146,7 +146,13 @@ impl Stay<'_> {
             Computed::nothing()
         } else {
             let end = Instant::from_std(self.session.end_of_life());
-            let work = self.context.compute.step(&self.lease, self.peer, input);
+            let work = async {
+                self.context.delay(input.blocks.len()).await;
+                self.context
+                    .compute
+                    .step(&self.lease, self.peer, input)
+                    .await
+            };
             let too_old = self.too_old();
             let work = async {
                 tokio::select! {
