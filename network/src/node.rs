@@ -100,6 +100,15 @@ impl Node {
         ask.await.unwrap_or_default()
     }
 
+    /// Whether `peer` is a program of this machine: a direct connection to it goes over the loopback interface. Its own
+    /// words do not count, and neither does a peer that we have no connection to.
+    ///
+    /// A tunnel that ends here looks the same.
+    pub async fn is_on_this_machine(&self, peer: PeerId) -> bool {
+        let ask = self.ask(|reply| Command::IsOnThisMachine { peer, reply });
+        ask.await.unwrap_or(false)
+    }
+
     /// The addresses that `peer` told of, once it has: identify follows a moment after connecting.
     pub(crate) async fn told_addresses(&self, peer: PeerId) -> Result<Vec<Multiaddr>, CallError> {
         self.ask(|reply| Command::ToldAddresses { peer, reply })

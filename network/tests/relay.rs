@@ -79,4 +79,11 @@ async fn a_node_behind_a_relay_is_called_through_it() {
     });
     assert_eq!(answer.await, Ok(bytes("x")));
     assert!(hidden.node.listen_addresses().await.contains(&address));
+    // The way to it begins on this machine; where it ends is not known.
+    assert!(!caller.node.is_on_this_machine(peer).await);
+    let near = start().await;
+    let near_peer = near.node.peer_id();
+    assert!(!caller.node.is_on_this_machine(near_peer).await);
+    caller.node.dial(near.address.clone()).await.unwrap();
+    assert!(caller.node.is_on_this_machine(near_peer).await);
 }

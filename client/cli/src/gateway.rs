@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use axum::Router;
 use block_client::Swarm;
 use block_gateway::system::{SwarmSource, System};
-use block_gateway::{Gateway, GatewayConfig, Listener, ServedModel, metrics, page, router};
+use block_gateway::{
+    ExecutionConfig, Executions, Gateway, GatewayConfig, Listener, PetalsChat, PetalsChatConfig,
+    ServedModel, metrics, page, router,
+};
 use block_network::Multiaddr;
 use block_program::http_port::metrics_routes;
 use block_program::{Exit, Exporter, Failure, MetricsTable};
@@ -85,8 +88,17 @@ fn routes(flags: &GatewayFlags, gateway: &Gateway, swarm: &Swarm, peers: Vec<Mul
     if flags.page == "on" {
         routes = routes.merge(page::routes());
     }
-    if flags.compat.iter().any(|api| api == "petals") {
-        routes = routes.merge(system.petals_routes());
+    let answers = |api: &str| flags.compat.iter().any(|asked| asked == api);
+    if answers("petals") {
+        let chat = PetalsChat::new(gateway, PetalsChatConfig::default());
+        routes = routes.merge(system.petals_routes()).merge(chat.routes());
+    }
+    if answers("kekahyde") {
+        let config = ExecutionConfig {
+            trusted_peers: flags.trusted_peers.clone(),
+            ..ExecutionConfig::default()
+        };
+        routes = routes.merge(Executions::new(gateway, config).routes());
     }
     routes
 }

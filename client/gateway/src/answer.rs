@@ -121,6 +121,12 @@ impl Answer {
         })
     }
 
+    /// The servers of the first choice, once its session is open.
+    pub(crate) fn route(&self) -> Vec<RouteStop> {
+        let mut choices = self.listed.answer.progress().into_iter();
+        choices.next().map(|first| first.route).unwrap_or_default()
+    }
+
     /// The next event; `None` when all choices have ended. Dropping the future loses nothing.
     ///
     /// # Errors

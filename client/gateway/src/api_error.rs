@@ -23,6 +23,8 @@ pub enum ErrorCode {
     InvalidApiKey,
     /// The key may not use this model or call.
     NotAllowed,
+    /// The servers that an execution's policy admits do not have all blocks.
+    PolicyForbidsNetwork,
     /// The request names another host, or comes from a page of another site.
     HostNotAllowed,
     /// No such model here.
@@ -72,6 +74,7 @@ impl ErrorCode {
             Self::ContextLengthExceeded => "context_length_exceeded",
             Self::InvalidApiKey => "invalid_api_key",
             Self::NotAllowed => "model_not_allowed",
+            Self::PolicyForbidsNetwork => "policy_forbids_network",
             Self::HostNotAllowed => "host_not_allowed",
             Self::ModelNotFound => "model_not_found",
             Self::UnknownUrl => "unknown_url",
@@ -97,7 +100,9 @@ impl ErrorCode {
                 StatusCode::BAD_REQUEST
             }
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
-            Self::NotAllowed | Self::HostNotAllowed => StatusCode::FORBIDDEN,
+            Self::NotAllowed | Self::PolicyForbidsNetwork | Self::HostNotAllowed => {
+                StatusCode::FORBIDDEN
+            }
             Self::ModelNotFound | Self::UnknownUrl | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

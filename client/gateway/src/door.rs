@@ -12,7 +12,7 @@
 //! | a seat, if text is to be made | `queue` | 429 |
 //! | the handler, and the answer on its way out | `answer_body` | 504, 500 |
 //!
-//! Handlers find a [`Caller`], a [`RequestId`] and a [`Queue`] in the extensions of the request.
+//! Handlers find a [`Caller`], a [`RequestId`], a [`Queue`] and a [`Pace`] in the extensions of the request.
 
 mod address;
 mod answer_body;
@@ -23,6 +23,7 @@ mod front;
 mod inner;
 mod keys;
 mod origin;
+mod pace;
 mod paths;
 mod queue;
 mod rate;
@@ -53,6 +54,7 @@ pub use caller::Caller;
 pub use config::{DoorConfig, DoorError, KeyText};
 pub use keys::BadKey;
 pub use origin::BadOrigin;
+pub use pace::Pace;
 pub use queue::{Queue, Seat};
 pub use rate::{BadRate, Rate};
 pub use request_id::RequestId;

@@ -55,7 +55,10 @@ pub(crate) fn record_http(
 /// Counts a request that was refused before any session was opened for it. Errors that are no refusals count nothing.
 pub fn record_rejected(code: ErrorCode) {
     let reason = match code {
-        ErrorCode::InvalidApiKey | ErrorCode::NotAllowed | ErrorCode::HostNotAllowed => "auth",
+        ErrorCode::InvalidApiKey
+        | ErrorCode::NotAllowed
+        | ErrorCode::PolicyForbidsNetwork
+        | ErrorCode::HostNotAllowed => "auth",
         ErrorCode::RateLimitExceeded => "rate_limit",
         ErrorCode::QueueFull => "queue_full",
         ErrorCode::ContextLengthExceeded => "too_long",

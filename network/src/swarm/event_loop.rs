@@ -55,6 +55,11 @@ pub(crate) enum Command {
         peer: PeerId,
         reply: oneshot::Sender<Vec<Multiaddr>>,
     },
+    /// Whether a connection to a peer stays on this machine.
+    IsOnThisMachine {
+        peer: PeerId,
+        reply: oneshot::Sender<bool>,
+    },
     /// Our addresses, as told to others.
     ListenAddresses {
         reply: oneshot::Sender<Vec<Multiaddr>>,
@@ -80,6 +85,8 @@ pub(crate) struct EventLoop {
 /// An open connection.
 #[derive(Debug)]
 struct Connection {
+    peer: PeerId,
+    /// It does not leave this machine.
     local: bool,
     failed_pings: u32,
 }
@@ -139,6 +146,10 @@ impl EventLoop {
             Command::AddAddress { peer, address } => self.book.add(peer, address),
             Command::Addresses { peer, reply } => _ = reply.send(self.book.addresses(&peer)),
             Command::ToldAddresses { peer, reply } => self.identified.ask(&peer, reply),
+            Command::IsOnThisMachine { peer, reply } => {
+                let mut open = self.connections.values();
+                let _ = reply.send(open.any(|open| open.peer == peer && open.local));
+            }
             Command::ListenAddresses { reply } => _ = reply.send(self.listen_addresses()),
             Command::Shutdown { reply } => _ = reply.send(()),
         }
@@ -154,15 +165,18 @@ impl EventLoop {
                 ..
             } => {
                 metrics::connection(&endpoint, 1.0);
+                let remote = endpoint.get_remote_address();
+                // A relay on this machine leads elsewhere.
+                let local = address_book::is_loopback(remote) && !address_book::is_relayed(remote);
                 if endpoint.is_dialer() {
                     metrics::dial_ok();
-                    self.book
-                        .add(peer_id, endpoint.get_remote_address().clone());
+                    self.book.add(peer_id, remote.clone());
                 }
                 self.connections.insert(
                     connection_id,
                     Connection {
-                        local: address_book::is_loopback(endpoint.get_remote_address()),
+                        peer: peer_id,
+                        local,
                         failed_pings: 0,
                     },
                 );

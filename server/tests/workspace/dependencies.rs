@@ -81,7 +81,7 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Crates of which two incompatible versions are compiled, with who holds the older one back. A new
 /// pair belongs here only if no release of ours or of the crate named avoids it.
-const DUPLICATES: [(&str, &str); 25] = [
+const DUPLICATES: [(&str, &str); 26] = [
     (
         "base64",
         "tokenizers' spm_precompiled; metrics-exporter-prometheus and hf-hub",
@@ -102,6 +102,7 @@ const DUPLICATES: [(&str, &str); 25] = [
     ("nix", "rtnetlink under libp2p's interface watcher"),
     ("rand", RAND),
     ("rand_core", RAND),
+    ("sha1", "axum's WebSockets"),
     ("sha2", RUST_CRYPTO),
     ("syn", DERIVES),
     ("synstructure", DERIVES),

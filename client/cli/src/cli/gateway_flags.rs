@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use block_network::PeerId;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
@@ -42,9 +43,20 @@ pub(crate) struct GatewayFlags {
     #[arg(long, env = "SWARM_TOPOLOGY_ADDRESSES", value_parser = BoolishValueParser::new(), hide_short_help = true)]
     pub(crate) topology_addresses: bool,
 
-    /// Answer other programs' paths, too: petals, the JSON of Petals' health monitor [default: none]
-    #[arg(long, env = "SWARM_COMPAT", value_name = "API", value_delimiter = ',', value_parser = ["petals"], hide_short_help = true)]
+    /// Answer other programs' paths, too: petals, the JSON of Petals' health monitor and the API of its chat; kekahyde,
+    /// executions that are started, watched and cancelled [default: none]
+    #[arg(long, env = "SWARM_COMPAT", value_name = "API", value_delimiter = ',', value_parser = ["petals", "kekahyde"], hide_short_help = true)]
     pub(crate) compat: Vec<String>,
+
+    /// Servers on other machines that executions may use although their policy forbids networking [default: none]
+    #[arg(
+        long,
+        env = "SWARM_TRUSTED_PEERS",
+        value_name = "PEER",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    pub(crate) trusted_peers: Vec<PeerId>,
 
     /// Who comes in.
     #[command(flatten)]

@@ -27,11 +27,15 @@ pub(crate) fn ready(home: &Home, server: &str, more: &[&str]) -> (Running, Strin
 }
 
 pub(crate) fn ask(address: &str, body: &str) -> TcpStream {
+    post(address, "/v1/chat/completions", body)
+}
+
+fn post(address: &str, path: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
         stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
@@ -81,6 +85,37 @@ fn it_answers_counts_and_ends_streams_politely() {
     ] {
         assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
     }
+}
+
+#[test]
+fn the_apis_of_other_programs_are_there_if_asked_for() {
+    let home = Home::new("swarm");
+    let server = home.serve(&["--dtype", "f32"]);
+    let reply = |address: &str, path: &str, body: &str| {
+        let mut reply = String::new();
+        post(address, path, body)
+            .read_to_string(&mut reply)
+            .unwrap();
+        reply
+    };
+    let prompt = r#"{"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0}"#;
+    let inputs = "model=fable-7m&inputs=Once+upon+a+time&max_new_tokens=4";
+    let (plain, address) = ready(&home, &server.address, &[]);
+    for (path, body) in [("/run_prompt", prompt), ("/api/v1/generate", inputs)] {
+        let refused = reply(&address, path, body);
+        assert!(refused.starts_with("HTTP/1.1 404"), "{refused}");
+    }
+    drop(plain);
+    let compat = ["--compat", "kekahyde,petals"];
+    let (_gateway, address) = ready(&home, &server.address, &compat);
+    // The server is on this machine, which every policy allows.
+    let result = reply(&address, "/run_prompt", prompt);
+    assert!(result.contains(r#"{"result":""#), "{result}");
+    let generated = reply(&address, "/api/v1/generate", inputs);
+    assert!(generated.contains(r#""ok":true"#), "{generated}");
+    let (status, told) = admin_get(&address, "/status");
+    assert_eq!(status, 200);
+    assert!(told.contains(r#""model_loaded":true"#), "{told}");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct ChoicePlan {
     /// No tokens at all may be asked for, with an echo.
     pub(crate) config: GenerateConfig,
     pub(crate) route: Option<Vec<block_network::PeerId>>,
+    /// If set, no other servers are used.
+    pub(crate) allowed: Option<Vec<block_network::PeerId>>,
     /// When the request came.
     pub(crate) arrived: Instant,
 }
@@ -137,6 +139,7 @@ impl Choice {
         // Blocks without a server are told early: whoever waits for them does not wait for a slow one.
         let route = RouteRequest {
             pinned: plan.route.clone(),
+            allowed: plan.allowed.clone(),
             ..RouteRequest::new(0..remote.view.num_blocks(), max_length)
         };
         remote
@@ -145,6 +148,7 @@ impl Choice {
             .await?;
         let session = SessionConfig {
             pinned: plan.route.clone(),
+            allowed: plan.allowed.clone(),
             open_deadline: config.open_deadline,
             repair_deadline: config.repair_deadline,
             ..SessionConfig::new(max_length)

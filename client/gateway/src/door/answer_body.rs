@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::queue::Seat;
 use super::request_id::RequestId;
+use crate::terms::too_late;
 use crate::{ApiError, ErrorCode};
 
 /// What a body is kept to.
@@ -148,10 +149,4 @@ impl HttpBody for AnswerBody {
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
-}
-
-/// What a request is told that took too long.
-pub(super) fn too_late() -> ApiError {
-    let message = "the answer was not done within the time that a request has here";
-    ApiError::new(ErrorCode::Timeout, message)
 }

@@ -16,15 +16,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer_body::{self, Bounds};
 use super::credential::Protocol;
+use super::pace::{Pace, too_many};
 use super::paths::{self, Access};
 use super::rate::{Allowance, Bucket};
 use super::{Caller, Door, RequestId, address, credential};
+use crate::terms::too_late;
 use crate::{ApiError, ErrorCode};
 
 /// A request that may go on.
 struct Admitted {
     caller: Caller,
     allowance: Option<Allowance>,
+    pace: Pace,
 }
 
 /// A request that may not.
@@ -41,7 +44,11 @@ pub(super) async fn pass(State(door): State<Door>, request: Request, next: Next)
     }
     let (mut parts, body) = request.into_parts();
     let protocol = Protocol::of(&parts.headers);
-    let Admitted { caller, allowance } = match door.admit(&mut parts) {
+    let Admitted {
+        caller,
+        allowance,
+        pace,
+    } = match door.admit(&mut parts) {
         Ok(admitted) => admitted,
         Err(refused) => {
             discard(&parts, body).await;
@@ -50,6 +57,7 @@ pub(super) async fn pass(State(door): State<Door>, request: Request, next: Next)
     };
     parts.extensions.insert(caller.clone());
     parts.extensions.insert(door.queue().clone());
+    parts.extensions.insert(pace);
     let mut response = match door.serve(parts, body, next).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
@@ -95,6 +103,7 @@ impl Door {
             return Ok(Admitted {
                 caller,
                 allowance: None,
+                pace: Pace::new(self, None),
             });
         }
         let (rate, bucket) = match key {
@@ -110,11 +119,7 @@ impl Door {
             .map(|rate| self.0.limits.count(rate, &bucket));
         let refused = |error| Refused { error, allowance };
         if let Some(wait) = allowance.and_then(|allowance| allowance.wait) {
-            let error = ApiError::new(
-                ErrorCode::RateLimitExceeded,
-                "more requests than the limit allows; wait and try again",
-            );
-            return Err(refused(error.retry_after(wait)));
+            return Err(refused(too_many(wait)));
         }
         let caller = match key {
             Some(key) => Caller::with_key(key),
@@ -124,7 +129,12 @@ impl Door {
         if matches!(access, Access::Admin | Access::ThisMachine) {
             caller.require_admin().map_err(refused)?;
         }
-        Ok(Admitted { caller, allowance })
+        let pace = Pace::new(self, rate.map(|rate| (rate, bucket)));
+        Ok(Admitted {
+            caller,
+            allowance,
+            pace,
+        })
     }
 
     /// Reads the body, takes a seat if need be, and runs the handler.
@@ -141,7 +151,7 @@ impl Door {
         let request = Request::from_parts(parts, body.into());
         let response = timeout_at(deadline, next.run(request))
             .await
-            .map_err(|_| answer_body::too_late())?;
+            .map_err(|_| too_late())?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }

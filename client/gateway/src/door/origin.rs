@@ -24,7 +24,7 @@ pub(super) struct Origins {
     hosts: Option<Vec<String>>,
     allowed: Vec<HeaderValue>,
     allows_all: bool,
-    /// Whether requests that change something must come from no page or one of ours.
+    /// Whether requests that change something must come from no page or one of ours. WebSockets always must.
     checks_origin: bool,
 }
 
@@ -86,9 +86,10 @@ impl Origins {
                 ));
             }
         }
-        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method)
-            && !request.headers.contains_key(UPGRADE);
-        if !self.checks_origin || is_safe || self.allows_all {
+        // Keys are no reason to let it through: of other answers a foreign page would see nothing without CORS headers.
+        let is_socket = request.headers.contains_key(UPGRADE);
+        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method);
+        if self.allows_all || !is_socket && (is_safe || !self.checks_origin) {
             return Ok(());
         }
         let Some(origin) = request.headers.get(ORIGIN) else {
@@ -258,8 +259,12 @@ mod tests {
         }
         let upgrade = ("upgrade", "websocket");
         assert!(!check(&origins, "GET", &[host, foreign, upgrade]));
-        let with_keys = Origins::new((true, true), &[], &[]).unwrap();
+        let with_keys = Origins::new((true, true), &[], &allowed).unwrap();
         assert!(check(&with_keys, "POST", &[host, foreign]));
+        assert!(!check(&with_keys, "GET", &[host, foreign, upgrade]));
+        for origin in [ours, ("origin", &allowed[0])] {
+            assert!(check(&with_keys, "GET", &[host, origin, upgrade]));
+        }
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub(super) fn makes_text(method: &Method, path: &str) -> bool {
 
 /// Whether it frees what others wait for: no limit of requests holds it up.
 pub(super) fn frees(method: &Method, path: &str) -> bool {
-    *method == Method::DELETE || path.starts_with("/v1/cancel/")
+    let cancels = ["/v1/cancel/", "/execution/cancel/"];
+    *method == Method::DELETE || cancels.iter().any(|cancel| path.starts_with(cancel))
 }
 
 /// Open paths. Those of Petals' monitor are read by pages that know no key.
@@ -90,5 +91,6 @@ mod tests {
         assert!(!makes_text(&Method::GET, "/v1/completions"));
         assert!(!makes_text(&Method::POST, "/tokenize"));
         assert!(frees(&Method::POST, "/v1/cancel/chatcmpl-1"));
+        assert!(frees(&Method::POST, "/execution/cancel/exec-1"));
     }
 }

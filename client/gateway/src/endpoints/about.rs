@@ -42,6 +42,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::execution::EXECUTION_FIELDS;
     use crate::request::{chat_fields, text_fields};
 
     fn document() -> Value {
@@ -59,14 +60,23 @@ mod tests {
         };
         assert_eq!(fields("ChatRequest"), read(&mut chat_fields()));
         assert_eq!(fields("TextRequest"), read(&mut text_fields()));
+        let executed = EXECUTION_FIELDS.iter().map(|field| (*field).to_owned());
+        assert_eq!(fields("ExecutionRequest"), executed.collect());
         assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 
     #[test]
     fn the_schema_has_every_path_with_its_method() {
         // As the router spells them: `.route("/path/{*id}", method(…))`.
-        let source = include_str!("../routes.rs").split(".route(\"").skip(1);
-        let routed: BTreeSet<(String, String)> = source
+        let sources = [
+            include_str!("../routes.rs"),
+            include_str!("../execution.rs"),
+            include_str!("../petals_chat.rs"),
+        ];
+        let routes = sources
+            .iter()
+            .flat_map(|source| source.split(".route(\"").skip(1));
+        let routed: BTreeSet<(String, String)> = routes
             .map(|rest| {
                 let (path, rest) = rest.split_once("\", ").unwrap();
                 let (method, _) = rest.split_once('(').unwrap();

@@ -190,6 +190,7 @@ impl Question {
                         ..GenerateConfig::new(prompt.max_tokens)
                     },
                     route: self.options.route.clone(),
+                    allowed: None,
                     arrived: self.arrived,
                 });
             }
@@ -202,7 +203,7 @@ impl Question {
 ///
 /// # Errors
 /// The work panicked, or the program ends.
-pub(super) async fn aside<T: Send + 'static>(
+pub(crate) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let done = spawn_blocking(work).await;

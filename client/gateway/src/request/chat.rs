@@ -61,6 +61,16 @@ const CHAT_FIELDS: &[&str] = &[
 ];
 
 impl Conversation {
+    /// One message of a user.
+    pub(crate) fn of_prompt(prompt: String) -> Self {
+        Self {
+            messages: vec![ChatMessage::new("user", prompt)],
+            add_generation_prompt: true,
+            continue_final_message: false,
+            variables: BTreeMap::new(),
+        }
+    }
+
     /// Reads it.
     ///
     /// # Errors

@@ -28,15 +28,28 @@ pub(crate) fn send(
     stream
 }
 
-pub(crate) fn send_over(
-    mut stream: &TcpStream,
-    (method, path): (&str, &str),
+pub(crate) fn send_over(stream: &TcpStream, call: (&str, &str), body: Option<&Value>) {
+    write(stream, call, "", body);
+}
+
+/// Sends a request with an API key.
+pub(crate) fn send_as(
+    key: &str,
+    address: SocketAddr,
+    call: (&str, &str),
     body: Option<&Value>,
-) {
+) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    let header = format!("authorization: Bearer {key}\r\n");
+    write(&stream, call, &header, body);
+    stream
+}
+
+fn write(mut stream: &TcpStream, (method, path): (&str, &str), more: &str, body: Option<&Value>) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = body.map(Value::to_string).unwrap_or_default();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{more}\r\n",
         body.len()
     );
     stream.write_all((head + &body).as_bytes()).unwrap();

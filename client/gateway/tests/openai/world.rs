@@ -87,12 +87,12 @@ impl TestSwarm {
             let model = ServedModel::new(remote, options).unwrap();
             Gateway::new(vec![model], config)
         });
-        let any = ([127, 0, 0, 1], 0).into();
-        let listener = RUNTIME.block_on(Listener::bind(any, ListenerConfig::default()));
-        let listener = listener.unwrap();
-        let address = listener.address();
-        serve(listener, router(gateway.clone()));
-        Served { gateway, address }
+        Served::of(gateway, |gateway, _| router(gateway.clone()))
+    }
+
+    /// Where to join it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Sessions that each server has open, by its own count.
@@ -103,15 +103,19 @@ impl TestSwarm {
 
 /// Sessions that a server has open.
 pub(crate) fn open_sessions(server: &BlockServer) -> u64 {
+    metric(server, "block_server_sessions_active ")
+}
+
+/// The sum of a server's metrics whose lines begin so.
+pub(crate) fn metric(server: &BlockServer, prefix: &str) -> u64 {
     let log = server.log();
     let line = log.lines().find(|line| line.contains("admin port listens"));
     let (_, address) = line.unwrap().split_once("address=").unwrap();
     let address = address.split_whitespace().next().unwrap();
     let (_, metrics) = admin_get(address, "/metrics");
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("block_server_sessions_active "));
-    line.unwrap().parse().unwrap()
+    let lines = metrics.lines().filter(|line| line.starts_with(prefix));
+    let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    values.sum()
 }
 
 pub(crate) fn on_runtime<T>(future: impl Future<Output = T>) -> T {
@@ -124,6 +128,20 @@ pub(crate) fn serve(listener: Listener, routes: axum::Router) {
 }
 
 impl Served {
+    /// A gateway whose routes are made once its address is known.
+    pub(crate) fn of(
+        gateway: Gateway,
+        routes: impl FnOnce(&Gateway, SocketAddr) -> axum::Router,
+    ) -> Self {
+        let any = ([127, 0, 0, 1], 0).into();
+        let listener = on_runtime(Listener::bind(any, ListenerConfig::default()));
+        let listener = listener.unwrap();
+        let address = listener.address();
+        let _guard = RUNTIME.enter();
+        serve(listener, routes(&gateway, address));
+        Self { gateway, address }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Wire {
         Wire::read(send(self.address, ("GET", path), None))
     }
