@@ -18,9 +18,11 @@ use crate::swarm_error::SwarmError;
 /// Settings of a [`Swarm`]. [`SwarmConfig::new`] fills in defaults.
 #[derive(Debug, Clone)]
 pub struct SwarmConfig {
-    /// Where to join; at least one. The `/p2p/` part may be missing.
+    /// Where to join; at least one, unless the local network is searched. The `/p2p/` part may be missing.
     pub initial_peers: Vec<Multiaddr>,
-    /// How long to wait until one of them answers. Default 60 s.
+    /// Join through whoever announces itself on the local network by mDNS. Default: `false`, and none is asked.
+    pub local_network: bool,
+    /// How long to wait until one of them answers; on the local network 20 s at most. Default 60 s.
     pub join_timeout: Duration,
     /// Who we are. Default: a throw-away identity.
     pub keypair: Option<Keypair>,
@@ -39,9 +41,19 @@ impl SwarmConfig {
     pub fn new(initial_peers: Vec<Multiaddr>) -> Self {
         Self {
             initial_peers,
+            local_network: false,
             join_timeout: JOIN_TIMEOUT,
             keypair: None,
             refresh_period: REFRESH_PERIOD,
+        }
+    }
+
+    /// The defaults, joining by whoever is found on the local network.
+    #[must_use]
+    pub fn of_local_network() -> Self {
+        Self {
+            local_network: true,
+            ..Self::new(Vec::new())
         }
     }
 }
@@ -65,7 +77,7 @@ impl Swarm {
     /// Joins through the first initial peer that answers. Dropping it leaves nothing behind.
     ///
     /// # Errors
-    /// `NoInitialPeers`, `Network`, `NobodyAnswered`.
+    /// `NoInitialPeers`, `Network`, `NobodyFound`, `NobodyAnswered`.
     pub async fn join(config: SwarmConfig) -> Result<Self, SwarmError> {
         let (node, dht, task) = join::join(&config).await?;
         Ok(Self(Arc::new(Shared {

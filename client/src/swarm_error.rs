@@ -13,6 +13,12 @@ pub enum SwarmError {
     /// The operator must set up this machine's network.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The operator must start a server on the local network, or name a peer by its address.
+    #[error("no server was found on the local network within {} s", waited.as_secs_f64())]
+    NobodyFound {
+        /// How long it was tried.
+        waited: Duration,
+    },
     /// The operator must check the addresses, or start the peers.
     #[error("no initial peer answered within {} s", waited.as_secs_f64())]
     NobodyAnswered {

@@ -20,6 +20,11 @@ pub struct NodeConfig {
     pub client_mode: bool,
     /// Name and version told to others. Default `block-server/VERSION`.
     pub agent: String,
+    /// Find peers of the local network by mDNS, and let them find us at the addresses listened on. Default: `false`, and
+    /// no such packet is sent or answered.
+    pub local_discovery: bool,
+    /// Ask the router by UPnP to forward the ports listened on. Default: `false`.
+    pub port_mapping: bool,
     /// A connection without streams is closed after this. Default 120 s.
     pub idle_connection_timeout: Duration,
     /// Connections open at once, both directions. Default 1,024; each costs some 100 KiB.
@@ -36,6 +41,8 @@ impl NodeConfig {
             announce: Vec::new(),
             client_mode: false,
             agent: concat!("block-server/", env!("CARGO_PKG_VERSION")).to_owned(),
+            local_discovery: false,
+            port_mapping: false,
             idle_connection_timeout: limits::IDLE_CONNECTION_TIMEOUT,
             max_connections: limits::MAX_CONNECTIONS,
         }

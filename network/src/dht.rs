@@ -5,6 +5,7 @@
 //! - `driver`: the task that owns the state machine and turns its actions into calls and answers
 //! - `inbound`: the three served RPCs as one queue
 //! - `initial_peers`: dials the initial peers, for ever
+//! - `local_peers`: asks who is found on the local network, and joins through those who answer
 //! - `metrics`: what is counted
 //!
 //! ```text
@@ -18,6 +19,7 @@ mod driver;
 mod handle;
 mod inbound;
 mod initial_peers;
+mod local_peers;
 mod metrics;
 
 pub use config::DhtConfig;

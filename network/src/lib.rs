@@ -4,6 +4,7 @@
 //! - [`Node`], [`NodeTask`], [`NodeConfig`]: a running peer and how to start one
 //! - [`ClientStream`], [`ServerStream`], [`UnaryCall`]: calls, as caller and as callee
 //! - [`ReachabilityService`], [`check_direct`]: can others dial us?
+//! - [`LocalPeers`], [`search_local`]: who is on the local network
 //! - [`identity`]: key pairs and the files that hold them
 //! - [`unix_time`]: the wall clock
 //!
@@ -20,6 +21,7 @@ mod error;
 pub mod identity;
 mod limits;
 mod links;
+mod local_peers;
 mod node;
 mod opening;
 mod reachability;
@@ -35,6 +37,7 @@ pub use dht::{Dht, DhtConfig, DhtError, subkey_entry};
 pub use error::{CallError, NetworkError};
 pub use identity::IdentityError;
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};
+pub use local_peers::{LocalPeers, LocalSearch, multicast_source, search_local};
 pub use node::{Node, NodeTask};
 pub use reachability::{Reachability, ReachabilityService, check_direct};
 pub use rpc::{

@@ -49,6 +49,18 @@ pub(crate) const MAX_PENDING_PEERS: usize = 1024;
 pub(crate) const MAX_KNOWN_PEERS: usize = 4096;
 pub(crate) const MAX_ADDRESSES_PER_PEER: usize = 16;
 
+/// Peers of the local network that are remembered; those found beyond it are not asked. As many as the DHT has
+/// initial peers.
+pub(crate) const MAX_LOCAL_PEERS: usize = 64;
+
+/// Records that libp2p's mDNS may hold, which it does not bound itself; beyond it somebody floods the network, and
+/// mDNS is turned off. A peer has one for each of its addresses.
+pub(crate) const MAX_MDNS_RECORDS: usize = 1024;
+
+/// How often the local network is asked who is there, if nobody else asks: libp2p's 5 min would be long for somebody
+/// who waits after another program has answered first.
+pub(crate) const MDNS_QUERY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Commands waiting for the event loop; senders wait beyond it.
 pub(crate) const COMMAND_QUEUE: usize = 256;
 

@@ -9,14 +9,10 @@ use std::{
 use block_protocol::frame::{UnaryRequest, encode_request};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use libp2p::{
-    Multiaddr, PeerId, Stream, Swarm,
-    multiaddr::Protocol,
-    swarm::{NetworkBehaviour, SwarmEvent},
-};
+use libp2p::{Multiaddr, PeerId, Stream, Swarm, multiaddr::Protocol, swarm::SwarmEvent};
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinHandle},
     time::timeout,
 };
@@ -28,10 +24,11 @@ use crate::{
     error::{CallError, NetworkError},
     limits::COMMAND_QUEUE,
     links::Links,
+    local_peers::LocalPeers,
     opening::{OpenFailure, Opening},
     rpc::{self, ClientStream, OutboundStream, StreamCall, UnaryCall},
     services::Services,
-    swarm::{self, Command, EventLoop},
+    swarm::{self, Behaviour, BehaviourEvent, Command, EventLoop},
 };
 
 /// A peer of the swarm: serves RPCs and calls those of others. Cheap to clone.
@@ -43,6 +40,7 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     links: Links,
     services: Services,
+    local_peers: Option<watch::Receiver<LocalPeers>>,
 }
 
 /// Owns the node's event loop, which ends when this is dropped.
@@ -60,18 +58,23 @@ impl Node {
         let links = Links::default();
         let services = Services::new(links.clone());
         let mut swarm = swarm::build(&config, services.clone(), links.clone())?;
-        listen(&mut swarm, &config.listen).await?;
+        let early = listen(&mut swarm, &config.listen).await?;
         for address in config.announce {
             swarm.add_external_address(address);
         }
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+        let mut event_loop = EventLoop::new(swarm, inbox, services.clone(), links.clone());
+        for event in early {
+            event_loop.on_behaviour_event(event);
+        }
+        let found = event_loop.local_peers();
         let node = Self(Arc::new(Shared {
-            peer: *swarm.local_peer_id(),
+            peer: config.keypair.public().to_peer_id(),
             commands,
-            links: links.clone(),
-            services: services.clone(),
+            links,
+            services,
+            local_peers: config.local_discovery.then_some(found),
         }));
-        let event_loop = EventLoop::new(swarm, inbox, services, links);
         Ok((node, NodeTask(tokio::spawn(event_loop.run()))))
     }
 
@@ -92,6 +95,12 @@ impl Node {
     #[must_use]
     pub fn connected_peers(&self) -> Vec<PeerId> {
         self.0.links.peers()
+    }
+
+    /// Who is found on the local network; `None` unless the node was started with `local_discovery`.
+    #[must_use]
+    pub fn local_peers(&self) -> Option<watch::Receiver<LocalPeers>> {
+        self.0.local_peers.clone()
     }
 
     /// The addresses remembered of `peer`, from itself or from [`Node::add_address`].
@@ -283,11 +292,12 @@ impl std::fmt::Debug for Shared {
 }
 
 /// Listens on all of `addresses`; ports are known when this returns. Relayed addresses come when
-/// their relay grants them.
-async fn listen<B: NetworkBehaviour>(
-    swarm: &mut Swarm<B>,
+/// their relay grants them. Returns what else happened in the meantime: mDNS is fast.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
-) -> Result<(), NetworkError> {
+) -> Result<Vec<BehaviourEvent>, NetworkError> {
+    let mut early = Vec::new();
     let listen_error = |address: &Multiaddr, reason: String| NetworkError::Listen {
         address: address.clone(),
         reason,
@@ -315,11 +325,12 @@ async fn listen<B: NetworkBehaviour>(
                     reason,
                     ..
                 } if listener_id == id => return Err(failed(format!("{reason:?}"))),
+                SwarmEvent::Behaviour(event) => early.push(event),
                 _ => {}
             }
         }
     }
-    Ok(())
+    Ok(early)
 }
 
 /// The socket of a TCP address with a port of its own. Not of the IPv6 wildcard: the check for

@@ -6,6 +6,7 @@ mod connector;
 mod event_loop;
 mod identified;
 mod metrics;
+mod surroundings;
 
-pub(crate) use behaviour::build;
+pub(crate) use behaviour::{Behaviour, BehaviourEvent, build};
 pub(crate) use event_loop::{Command, EventLoop};

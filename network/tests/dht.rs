@@ -38,6 +38,7 @@ impl Member {
             initial_peers: initial.to_vec(),
             // As fast as a test wants it; the rule is the state machine's.
             initial_peer_period: Duration::from_millis(500),
+            ..DhtConfig::default()
         };
         let dht = Dht::start(running.node.clone(), config);
         Self { running, dht }

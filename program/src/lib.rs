@@ -4,7 +4,7 @@
 //! - [`logging`], [`folders`], [`secret`], [`amounts`]: what an operator reads and sets
 //! - [`settings`]: defaults, files, environment and flags in one order; [`shell_files`]: completions and manual pages; [`version`]: what a build is
 //! - [`long_flag`], `flag_file`, [`multiaddrs`], [`peers_file`], [`model_name`], [`model_failure`]: from words of a command line to what they mean
-//! - [`member`]: a node that takes part in a swarm
+//! - [`member`]: a node that takes part in a swarm; [`lan`]: whom the local network does not have
 //! - [`http_port`], [`exporter`], [`swarm_metrics`]: metrics as text, and those of every member of a swarm
 //! - [`blocking`], [`network_threads`], [`shutdown`], [`file_limit`], [`identity_lock`], [`service_manager`]: the process and its system
 
@@ -17,6 +17,7 @@ mod flag_file;
 pub mod folders;
 pub mod http_port;
 pub mod identity_lock;
+pub mod lan;
 pub mod logging;
 pub mod long_flag;
 pub mod member;

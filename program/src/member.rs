@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use block_network::{
-    Dht, DhtConfig, Keypair, Multiaddr, NetworkError, Node, NodeConfig, NodeTask,
-    ReachabilityService,
+    Dht, DhtConfig, DhtError, Keypair, LocalSearch, Multiaddr, NetworkError, Node, NodeConfig,
+    NodeTask, ReachabilityService, search_local,
 };
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error_report::{Exit, Failure};
 use crate::multiaddrs;
+use crate::peers_file::PeersFile;
 
 /// What a member starts with.
 #[derive(Debug, Clone)]
@@ -25,7 +27,11 @@ pub struct MemberOptions {
     pub announce: Vec<Multiaddr>,
     /// Peers to join through; empty: it starts a swarm of its own.
     pub initial_peers: Vec<Multiaddr>,
-    /// Longest wait for the first of them.
+    /// Whether it finds its first peers by mDNS, and is found: nobody there, it starts the swarm of the local network.
+    pub is_on_lan: bool,
+    /// Whether the router is asked to forward the port.
+    pub upnp: bool,
+    /// Longest wait for the first of the initial peers.
     pub join_timeout: Duration,
     /// Whether it only looks around: nobody calls it, and the DHT does not count on it.
     pub only_dials: bool,
@@ -56,6 +62,7 @@ impl Member {
             DhtConfig {
                 client_mode: options.only_dials,
                 initial_peers: peers.clone(),
+                local_peers: node.local_peers(),
                 ..DhtConfig::default()
             },
         );
@@ -66,15 +73,17 @@ impl Member {
             _reachability,
             task,
         };
+        if options.is_on_lan {
+            member.join_on_lan().await?;
+            return Ok(member);
+        }
         if peers.is_empty() {
             info!("this node starts a swarm of its own");
             return Ok(member);
         }
         match tokio::time::timeout(options.join_timeout, member.dht.ready()).await {
             Ok(Ok(())) => Ok(member),
-            Ok(Err(error)) => {
-                Err(Failure::new(Exit::Software, "the network ended").caused_by(&error))
-            }
+            Ok(Err(error)) => Err(network_ended(&error)),
             Err(_) => {
                 let failure = nobody_answered(&member.node, &peers, options.join_timeout).await;
                 member.leave().await;
@@ -83,12 +92,54 @@ impl Member {
         }
     }
 
+    /// Waits for somebody on the local network; whoever comes later is joined, too.
+    async fn join_on_lan(&self) -> Result<(), Failure> {
+        let Some(found) = self.node.local_peers() else {
+            return Ok(());
+        };
+        let searched = search_local(&self.dht, &found, LAN_SEARCH, LAN_ANSWER).await;
+        match searched.map_err(|error| network_ended(&error))? {
+            LocalSearch::Joined => info!("joined the swarm of the local network"),
+            LocalSearch::NobodyFound => {
+                info!("nobody was found on the local network: this node starts its swarm");
+            }
+            LocalSearch::NobodyAnswered(addresses) => {
+                warn!(
+                    ?addresses,
+                    "nobody found on the local network answers as a DHT node: this node starts its swarm"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Closes all connections. Errors of the last moment are logged: nobody can act on them.
     pub async fn leave(self) {
         self.node.shutdown().await;
         if let Err(error) = self.task.join().await {
             warn!(%error, "the network ended badly");
         }
+    }
+
+    /// Waits for `stop`, and until then reads `file` again at every SIGHUP.
+    ///
+    /// # Errors
+    /// The system gives no signals (exit 71).
+    pub async fn until_stopped(
+        &self,
+        file: Option<&PeersFile>,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        if let Some(file) = file {
+            tokio::select! {
+                reloading = file.reload_on_hangup(&self.dht) => reloading.map_err(|error| {
+                    Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error)
+                })?,
+                () = stop.cancelled() => {}
+            }
+        }
+        stop.cancelled().await;
+        Ok(())
     }
 
     /// Where others can dial us, best first, each with `/p2p/`.
@@ -105,6 +156,8 @@ async fn start_node(options: &MemberOptions) -> Result<(Node, NodeTask), Failure
         listen: options.listen.clone(),
         announce: options.announce.clone(),
         client_mode: options.only_dials,
+        local_discovery: options.is_on_lan,
+        port_mapping: options.upnp,
         ..NodeConfig::new(options.keypair.clone())
     };
     let result = Node::start(node_config.clone()).await;
@@ -128,6 +181,10 @@ async fn start_node(options: &MemberOptions) -> Result<(Node, NodeTask), Failure
     })
     .await
     .map_err(|error| network_failure(&error))
+}
+
+fn network_ended(error: &DhtError) -> Failure {
+    Failure::new(Exit::Software, "the network ended").caused_by(error)
 }
 
 /// Why a node cannot start.
@@ -183,6 +240,10 @@ fn worth(address: &Multiaddr) -> (bool, bool) {
     )
 }
 
+/// How long a start looks for others on the local network: mDNS asks at once, and after 0.5, 1.5 and 3.5 s.
+const LAN_SEARCH: Duration = Duration::from_secs(5);
+/// How much longer it waits for one of those found to answer.
+const LAN_ANSWER: Duration = Duration::from_secs(10);
 /// Peers that a failure lists.
 const MAX_REPORTED_PEERS: usize = 8;
 /// Longest wait for the reason of one address.

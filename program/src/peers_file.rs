@@ -1,9 +1,62 @@
-//! A file of addresses to join through: one on a line, `#` begins a comment.
+//! A file of addresses to join through: one on a line, `#` begins a comment. Programs that run on read it again on
+//! SIGHUP.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use block_network::{Dht, DhtError, Multiaddr};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
 
 use crate::error_report::Failure;
-use crate::flag_file;
+use crate::{flag_file, multiaddrs};
+
+/// A file of addresses and the addresses that a command line gives beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeersFile {
+    file: PathBuf,
+    given: Vec<String>,
+}
+
+impl PeersFile {
+    /// `given`: from the command line.
+    pub fn new(file: PathBuf, given: Vec<String>) -> Self {
+        Self { file, given }
+    }
+
+    /// All addresses now.
+    ///
+    /// # Errors
+    /// The file is missing (exit 66), unreadable (77), too long, without any address, or has something else (2).
+    pub fn read(&self) -> Result<Vec<Multiaddr>, Failure> {
+        multiaddrs::initial_peers(&with_file(&self.given, Some(&self.file))?)
+    }
+
+    /// At every SIGHUP reads the file again and joins `dht` through what it says now; a broken file changes nothing and
+    /// is logged. Ends when the DHT has stopped; dropping it leaves the peers as they are.
+    ///
+    /// # Errors
+    /// The system gives no signals.
+    pub async fn reload_on_hangup(&self, dht: &Dht) -> io::Result<()> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        while hangups.recv().await.is_some() {
+            match self.read() {
+                Ok(addresses) => {
+                    let count = addresses.len();
+                    if let Err(DhtError::Stopped) = dht.set_initial_peers(addresses).await {
+                        break;
+                    }
+                    info!(file = %self.file.display(), addresses = count, "initial peers read again");
+                }
+                Err(failure) => error!(
+                    failure = failure.in_one_line(),
+                    "initial peers stay as they were"
+                ),
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The addresses that were `given` on the command line, and those of `file`.
 ///

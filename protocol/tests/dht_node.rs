@@ -149,6 +149,45 @@ fn a_node_that_expects_initial_peers_is_not_ready_before_one_answers() {
 }
 
 #[test]
+fn an_initial_peer_that_was_removed_is_pinged_no_more_and_waited_for_no_more() {
+    let config = DhtConfig {
+        expects_initial_peers: true,
+        ..DhtConfig::new(id(0), peer(0))
+    };
+    let (mut bench, _) = Bench::new(config);
+    let mut asked = Vec::new();
+    for number in [1, 2] {
+        let actions = bench.feed(Event::Command {
+            op: OpId(number.into()),
+            command: Command::AddInitialPeer { peer: peer(number) },
+        });
+        asked.extend(calls(&actions));
+    }
+    let called: Vec<_> = asked.iter().map(|(_, to, _)| to.clone()).collect();
+    assert_eq!(called, [peer(1), peer(2)]);
+    let actions = bench.answer(asked[0].0, Ok(pong(1, START)));
+    assert!(calls(&actions).is_empty(), "the second one has its chance");
+    let actions = bench.feed(Event::Command {
+        op: OpId(3),
+        command: Command::RemoveInitialPeer { peer: peer(2) },
+    });
+    let done = Action::Done {
+        op: OpId(3),
+        outcome: Outcome::Removed,
+    };
+    assert!(actions.contains(&done));
+    let (_, to, request) = calls(&actions).remove(0);
+    assert_eq!(to, peer(1));
+    assert!(
+        matches!(request, DhtRequest::Find(_)),
+        "looks its own id up"
+    );
+    // Whatever becomes of the ping to the second one, it is the last.
+    let actions = bench.answer(asked[1].0, Err(CallFailure::Timeout));
+    assert!(notices(&actions).is_empty(), "{actions:?}");
+}
+
+#[test]
 fn a_newcomer_is_called_back_before_it_is_told_anything() {
     for (answer, available) in [
         (Ok(pong(5, START)), true),

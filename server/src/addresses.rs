@@ -42,6 +42,22 @@ pub(crate) fn announce(flags: &NetworkFlags) -> Result<Announce, Failure> {
     }
 }
 
+/// Whether other machines of the local network could dial what mDNS will tell them.
+///
+/// # Errors
+/// Exit 2: this server listens on this machine alone.
+pub(crate) fn check_lan(flags: &NetworkFlags) -> Result<(), Failure> {
+    let listen = listen(flags)?;
+    if listen.iter().all(multiaddrs::is_loopback) {
+        return Err(
+            Failure::usage("--lan needs an address that other machines can dial")
+                .cause("--listen-maddr has this machine's loopback only")
+                .hint("leave --listen-maddr away, or give /ip4/0.0.0.0/tcp/31330"),
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +68,8 @@ mod tests {
             listen_maddr: Vec::new(),
             public_ip: None,
             announce_maddr: Vec::new(),
+            upnp: false,
+            trusted_peers: Vec::new(),
             skip_reachability_check: false,
         }
     }

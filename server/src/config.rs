@@ -1,18 +1,20 @@
 //! The validated configuration: what `run` may rely on without looking again.
 
 mod model_choice;
+mod swarm_choice;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use block_network::{Keypair, Multiaddr, identity};
-use block_program::{
-    Exit, Failure, Folders, LogOptions, MemberOptions, Secret, multiaddrs, peers_file,
-};
+use block_network::{Keypair, Multiaddr, PeerId, identity};
+use block_program::peers_file::PeersFile;
+use block_program::{Exit, Failure, Folders, LogOptions, MemberOptions, Secret};
 use block_protocol::Compression;
 
 pub use model_choice::ModelChoice;
+pub use swarm_choice::SwarmChoice;
 
 use crate::addresses::{self, Announce};
 use crate::cli::{Cli, LimitFlags, Throughput};
@@ -44,6 +46,12 @@ pub struct Config {
     pub announce: Announce,
     /// Longest wait for a first peer to join through.
     pub join_timeout: Duration,
+    /// Who is answered; `None` = everybody.
+    pub trusted_peers: Option<HashSet<PeerId>>,
+    /// Whether the router is asked to forward the port.
+    pub upnp: bool,
+    /// A file of initial peers that is read again on SIGHUP, and the ones beside it.
+    pub initial_peers_file: Option<PeersFile>,
     /// Ask others whether they can reach this server.
     pub check_reachability: bool,
     /// Bounds on sessions, memory and time.
@@ -66,27 +74,6 @@ pub struct Config {
     pub throughput_file: PathBuf,
     /// Print the plan and end.
     pub dry_run: bool,
-}
-
-/// Which swarm is joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SwarmChoice {
-    /// A new private one; others join through this server.
-    New,
-    /// An existing private one, through these peers.
-    Join(Vec<Multiaddr>),
-    /// The public Petals swarm, through its bootstrap peers.
-    Public(Vec<Multiaddr>),
-}
-
-impl SwarmChoice {
-    /// Peers to join through; empty for a new swarm.
-    pub fn initial_peers(&self) -> &[Multiaddr] {
-        match self {
-            Self::New => &[],
-            Self::Join(peers) | Self::Public(peers) => peers,
-        }
-    }
 }
 
 /// Bounds on sessions, memory and time. Token counts that are `None` follow the model.
@@ -173,7 +160,7 @@ impl Config {
     ) -> Result<Self, Failure> {
         let model = ModelChoice::from_cli(&cli)?;
         refuse_unbuilt(&cli)?;
-        let swarm = swarm_choice(&cli)?;
+        let swarm = SwarmChoice::from_cli(&cli)?;
         if let Some(prefix) = &cli.serving.model.dht_prefix {
             check_prefix(prefix)?;
         }
@@ -184,7 +171,6 @@ impl Config {
         if !(cli.serving.speed.network_mbps.is_finite() && cli.serving.speed.network_mbps > 0.0) {
             return Err(Failure::usage("--network-mbps accepts a number above 0"));
         }
-        let lone = matches!(swarm, SwarmChoice::New);
         let threads = cli.serving.model.threads.map(usize::try_from);
         Ok(Self {
             model,
@@ -203,7 +189,16 @@ impl Config {
             listen,
             announce,
             join_timeout: cli.serving.swarm.join_timeout,
-            check_reachability: !cli.serving.network.skip_reachability_check && !lone,
+            trusted_peers: trusted_peers(&cli.serving.network.trusted_peers)?,
+            upnp: cli.serving.network.upnp,
+            initial_peers_file: cli
+                .serving
+                .swarm
+                .initial_peers_file
+                .clone()
+                .map(|file| PeersFile::new(file, cli.serving.swarm.initial_peers.clone())),
+            check_reachability: !cli.serving.network.skip_reachability_check
+                && swarm.may_have_others(),
             swarm,
             limits: limits(&cli.serving.limits),
             throughput: cli.serving.speed.throughput,
@@ -232,6 +227,8 @@ impl Config {
                 Announce::Fixed(addresses) => addresses.clone(),
             },
             initial_peers: self.swarm.initial_peers().to_vec(),
+            is_on_lan: self.swarm == SwarmChoice::Lan,
+            upnp: self.upnp,
             join_timeout: self.join_timeout,
             only_dials: false,
         }
@@ -245,6 +242,8 @@ impl Config {
             listen_is_default: false,
             announce: Vec::new(),
             initial_peers: self.swarm.initial_peers().to_vec(),
+            is_on_lan: self.swarm == SwarmChoice::Lan,
+            upnp: false,
             join_timeout: self.join_timeout,
             only_dials: true,
         }
@@ -263,23 +262,16 @@ fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
     Ok(())
 }
 
-fn swarm_choice(cli: &Cli) -> Result<SwarmChoice, Failure> {
-    let flags = &cli.serving.swarm;
-    let given = peers_file::with_file(&flags.initial_peers, flags.initial_peers_file.as_deref())?;
-    let given = multiaddrs::initial_peers(&given)?;
-    match (
-        cli.serving.swarm.public_swarm,
-        cli.serving.swarm.new_swarm,
-        given.is_empty(),
-    ) {
-        (true, false, true) => Ok(SwarmChoice::Public(multiaddrs::public_swarm())),
-        (false, false, false) => Ok(SwarmChoice::Join(given)),
-        (false, _, true) => Ok(SwarmChoice::New),
-        _ => Err(Failure::usage(
-            "--initial-peers, --new-swarm and --public-swarm exclude each other",
-        )
-        .hint("keep the one that names the swarm you mean")),
-    }
+fn trusted_peers(given: &[String]) -> Result<Option<HashSet<PeerId>>, Failure> {
+    let parsed = given.iter().map(|text| {
+        text.parse::<PeerId>().map_err(|error| {
+            Failure::usage(format!("--trusted-peers: {text} is not a peer id"))
+                .caused_by(&error)
+                .hint("a peer id looks like 12D3KooW…; block-server identity show tells that of a server, a refusal that of a client")
+        })
+    });
+    let parsed: HashSet<PeerId> = parsed.collect::<Result<_, _>>()?;
+    Ok((!parsed.is_empty()).then_some(parsed))
 }
 
 fn check_prefix(prefix: &str) -> Result<(), Failure> {

@@ -18,6 +18,10 @@ pub(crate) fn ask(node: &Node, dht: &Dht, wanted: bool, lines: StartLines) -> Qu
     Question(wanted.then(|| {
         tokio::spawn(async move {
             let peers = dht.known_peers().await;
+            if peers.is_empty() {
+                // The first one on its network: there is nobody to ask.
+                return;
+            }
             let verdict = match check_direct(&node, &peers).await {
                 Reachability::Direct => "direct: other peers can connect",
                 Reachability::Unknown => "unknown: no other peer could tell",

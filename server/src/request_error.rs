@@ -5,6 +5,7 @@
 //! | `Invalid`, `Unsupported`, `TooLong`, `BadBlocks`  | the caller: the request itself is wrong     |
 //! | `Overloaded`, `CacheFull`, `CacheTaken`         | nobody: another server, or later, will do   |
 //! | `Draining`, `TimedOut`                          | nobody, as well                             |
+//! | `Untrusted`                                     | both operators: the caller's id must be listed |
 //! | `Internal`                                      | this server's operator: details are logged  |
 
 use std::time::Duration;
@@ -61,6 +62,15 @@ pub enum RequestError {
          server, or try again later"
     )]
     CacheTaken,
+    /// The caller is not one of the peers that the operator trusts.
+    #[error(
+        "this server answers only the peers that its operator trusts: ask them to add {peer} to --trusted-peers, or use \
+         another server"
+    )]
+    Untrusted {
+        /// The caller.
+        peer: String,
+    },
     /// The server is shutting down.
     #[error("this server is shutting down; continue on another server")]
     Draining,
@@ -95,6 +105,7 @@ impl RequestError {
             | Self::Overloaded { .. }
             | Self::CacheFull { .. }
             | Self::CacheTaken
+            | Self::Untrusted { .. }
             | Self::Draining
             | Self::TimedOut { .. }
             | Self::Gone => self.to_string(),
@@ -107,9 +118,11 @@ impl RequestError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) | Self::Unsupported(_) | Self::TooLong(_) | Self::BadBlocks(_) => {
-                Code::BadRequest
-            }
+            Self::Invalid(_)
+            | Self::Unsupported(_)
+            | Self::TooLong(_)
+            | Self::BadBlocks(_)
+            | Self::Untrusted { .. } => Code::BadRequest,
             Self::Overloaded { .. }
             | Self::CacheFull { .. }
             | Self::CacheTaken
@@ -129,6 +142,7 @@ impl RequestError {
             Self::Overloaded { .. } => Some(Rejection::Overloaded),
             Self::CacheFull { .. } => Some(Rejection::CacheFull),
             Self::Draining => Some(Rejection::Draining),
+            Self::Untrusted { .. } => Some(Rejection::Untrusted),
             Self::Invalid(_)
             | Self::Unsupported(_)
             | Self::CacheTaken

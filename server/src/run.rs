@@ -127,7 +127,12 @@ impl Server<'_> {
             return Ok(());
         };
         self.board.latch(Latch::SwarmJoined);
-        let result = self.stay(&swarm, &prepared, on_ready).await;
+        // The server's own end is the other branch's: it says farewell.
+        let never = CancellationToken::new();
+        let result = tokio::select! {
+            result = self.stay(&swarm, &prepared, on_ready) => result,
+            Err(failure) = swarm.until_stopped(self.config.initial_peers_file.as_ref(), &never) => Err(failure),
+        };
         swarm.leave().await;
         result
     }

@@ -1,10 +1,11 @@
 //! The block service: handlers, sessions, cache budget and the compute thread, composed.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use block_model::BlockSpan;
-use block_network::Node;
+use block_network::{Node, PeerId};
 use block_protocol::{Compression, DType};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -48,6 +49,8 @@ pub struct ServiceConfig {
     pub max_sessions_per_peer: usize,
     /// Cap on the time that a session may wait for its share of the cache.
     pub max_alloc_timeout: Duration,
+    /// Who is answered; `None` = everybody.
+    pub trusted_peers: Option<HashSet<PeerId>>,
     /// Longest life of a session.
     pub session_timeout: Duration,
     /// Longest pause between two steps of a session.

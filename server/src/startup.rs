@@ -82,6 +82,8 @@ pub(crate) struct NextSteps<'a> {
     pub(crate) gap: Option<Range<usize>>,
     /// Address to join through, with `/p2p/`.
     pub(crate) address: &'a str,
+    /// Whether others join by finding this server on the local network.
+    pub(crate) is_on_lan: bool,
     /// Whether `address` is only valid on this machine.
     pub(crate) is_loopback: bool,
 }
@@ -104,8 +106,16 @@ impl NextSteps<'_> {
             // Both run on this machine then, so the default ports are taken.
             command.push_str(" --port 0 --admin-listen 127.0.0.1:0 --identity second.key");
         }
-        command.push_str(&format!(" --initial-peers {}", self.address));
+        command.push_str(&format!(" {}", self.flag_to_join()));
         command
+    }
+
+    fn flag_to_join(&self) -> String {
+        if self.is_on_lan {
+            "--lan".to_owned()
+        } else {
+            format!("--initial-peers {}", self.address)
+        }
     }
 
     /// A Python Petals client of this swarm.
@@ -125,8 +135,8 @@ impl NextSteps<'_> {
         };
         let model = shell_word(self.model);
         format!(
-            "swarm run {model} \"Once upon a time\"{prefix} --initial-peers {}",
-            self.address
+            "swarm run {model} \"Once upon a time\"{prefix} {}",
+            self.flag_to_join()
         )
     }
 
@@ -157,6 +167,7 @@ mod tests {
             dtype: None,
             gap,
             address: "/ip4/1.2.3.4/tcp/5/p2p/x",
+            is_on_lan: false,
             is_loopback: false,
         }
     }
@@ -170,6 +181,19 @@ mod tests {
         assert_eq!(
             steps(None).next_server(),
             "block-server --model org/name --initial-peers /ip4/1.2.3.4/tcp/5/p2p/x"
+        );
+    }
+
+    #[test]
+    fn the_next_machine_of_a_local_network_needs_no_address() {
+        let next = NextSteps {
+            is_on_lan: true,
+            ..steps(None)
+        };
+        assert_eq!(next.next_server(), "block-server --model org/name --lan");
+        assert_eq!(
+            next.client(),
+            "swarm run org/name \"Once upon a time\" --lan"
         );
     }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use block_testing::{Home, fable};
+use block_testing::{Home, fable, in_own_network};
 
 /// Flags of a start that collides with nobody.
 const FREE: [&str; 4] = [
@@ -37,6 +37,22 @@ fn a_check_has_a_line_for_each_thing_and_leaves_nothing_behind() {
         assert!(lines.contains(part), "{part} in {lines}");
     }
     assert!(!home.path().join("state").exists());
+}
+
+#[test]
+fn a_check_of_the_local_network_says_whether_multicast_leaves_and_who_is_there() {
+    let name = "a_check_of_the_local_network_says_whether_multicast_leaves_and_who_is_there";
+    in_own_network(name, || {
+        let home = Home::new("block-server");
+        let (code, lines) = check(&home, &["--lan", "--listen-maddr", "/ip4/0.0.0.0/tcp/0"]);
+        assert_eq!(code, Some(0), "{lines}");
+        for part in [
+            "ok    lan       mDNS goes out from 10.93.0.1",
+            "ok    swarm     nobody on the local network yet",
+        ] {
+            assert!(lines.contains(part), "{part} in {lines}");
+        }
+    });
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! A server from start to end: READY, admin port, status, joining, stopping.
 
-use block_testing::{Home, admin_get};
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use block_testing::{BlockServer, Home, PATIENCE, Span, admin_get, fable, in_own_network};
 
 #[test]
 fn a_server_says_ready_answers_and_leaves() {
@@ -63,11 +67,7 @@ fn a_server_says_ready_answers_and_leaves() {
         table.stdout
     );
 
-    let taken = home.output([
-        block_testing::fable().to_str().unwrap(),
-        "--admin-listen",
-        "off",
-    ]);
+    let taken = home.output([fable().to_str().unwrap(), "--admin-listen", "off"]);
     taken.fails_with(
         75,
         &[
@@ -185,12 +185,7 @@ fn throughput_is_measured_once_and_kept() {
 #[test]
 fn a_dry_run_prints_the_plan_and_ends() {
     let home = Home::new("block-server");
-    let output = home.output([
-        block_testing::fable().to_str().unwrap(),
-        "--dry-run",
-        "--blocks",
-        "2:4",
-    ]);
+    let output = home.output([fable().to_str().unwrap(), "--dry-run", "--blocks", "2:4"]);
     assert_eq!(
         (output.code, output.stdout.as_str()),
         (Some(0), ""),
@@ -208,7 +203,7 @@ fn a_dry_run_prints_the_plan_and_ends() {
 fn a_measurement_alone_joins_no_swarm() {
     let home = Home::new("block-server");
     let output = home.output([
-        block_testing::fable().to_str().unwrap(),
+        fable().to_str().unwrap(),
         "--throughput",
         "dry_run",
         "--blocks",
@@ -261,7 +256,7 @@ fn a_second_ctrl_c_stops_at_once() {
 #[test]
 fn a_server_ends_with_its_standard_input_if_it_is_asked_to() {
     let home = Home::new("block-server");
-    let model = block_testing::fable();
+    let model = fable();
     let words = [
         "--model",
         model.to_str().unwrap(),
@@ -283,4 +278,83 @@ fn a_server_ends_with_its_standard_input_if_it_is_asked_to() {
     assert!(line.starts_with("READY "), "{line}");
     drop(child.stdin.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_hangup_reads_the_initial_peers_again_and_a_broken_file_changes_nothing() {
+    let homes = [(); 3].map(|()| Home::new("block-server"));
+    let [first, joins, other] = &homes;
+    let first = first.serve(&[]);
+    let other = other.serve(&[]);
+    let file = joins.path().join("peers");
+    std::fs::write(&file, format!("{}\n", first.address)).unwrap();
+    let server = joins.serve(&["--initial-peers-file", file.to_str().unwrap()]);
+    let knows_nobody = || {
+        let (_, metrics) = admin_get(&other.admin_address, "/metrics");
+        metrics.contains("swarm_dht_routing_table_peers 0\n")
+    };
+    assert!(knows_nobody(), "they are two swarms");
+
+    std::fs::write(&file, format!("# moved\n{}\n", other.address)).unwrap();
+    server.signal("HUP");
+    let began = Instant::now();
+    while knows_nobody() {
+        assert!(began.elapsed() < PATIENCE, "the new peer is not joined");
+    }
+    std::fs::write(&file, "nonsense\n").unwrap();
+    server.signal("HUP");
+    let (code, _) = admin_get(&server.admin_address, "/health/ready");
+    assert_eq!(code, 200);
+    server.signal("TERM");
+    let finished = server.wait();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    for part in [
+        "initial peers read again",
+        "initial peers stay as they were",
+        "nonsense is not a multiaddr",
+    ] {
+        assert!(
+            finished.stderr.contains(part),
+            "{part} in {}",
+            finished.stderr
+        );
+    }
+}
+
+#[test]
+fn the_router_is_asked_only_with_upnp_and_a_network_without_one_is_served_all_the_same() {
+    let name =
+        "the_router_is_asked_only_with_upnp_and_a_network_without_one_is_served_all_the_same";
+    in_own_network(name, || {
+        // Where routers hear who looks for them.
+        let router = UdpSocket::bind(("0.0.0.0", 1900)).unwrap();
+        router
+            .join_multicast_v4(&[239, 255, 255, 250].into(), &[10, 93, 0, 1].into())
+            .unwrap();
+        let mut heard = [0; 2048];
+        let (model, homes) = (fable(), [(); 2].map(|()| Home::new("block-server")));
+        let _quiet = homes[0].serve(&[]);
+        router.set_nonblocking(true).unwrap();
+        let silence = router.recv(&mut heard).unwrap_err();
+        assert_eq!(silence.kind(), ErrorKind::WouldBlock);
+
+        let span = Span {
+            prefix: "fable-7m-hf",
+            blocks: "0:2",
+            dtype: "f32",
+            flags: &["--upnp"],
+        };
+        let server = BlockServer::spawn("upnp", &model, &span, None);
+        server.await_ready();
+        router.set_nonblocking(false).unwrap();
+        router.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = router.recv(&mut heard).unwrap();
+        assert!(heard[..length].starts_with(b"M-SEARCH"));
+        let began = Instant::now();
+        while !server.log().contains("no router answers UPnP") {
+            assert!(began.elapsed() < PATIENCE, "{}", server.log());
+            std::thread::yield_now();
+        }
+        server.terminate();
+    });
 }

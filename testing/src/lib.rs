@@ -5,6 +5,7 @@
 //!   kept as files
 //! - [`janitor`]: the one process that ends all others; [`child`]: a process that it watches
 //! - [`block_server`], [`swarm_run`], [`http_gateway`], [`python_peer`]: what such a process is, and its line protocol
+//! - [`own_network`]: a test in a network namespace of its own
 //! - [`span_server`]: a server of either kind
 //! - [`mock_hub`]: a hub with one repository, over real HTTP; [`refusing_hub`]: a hub that has nothing for anybody
 //! - [`folders`]: the repository, and where files of a test run go
@@ -24,6 +25,7 @@ pub mod home;
 pub mod http_gateway;
 pub mod janitor;
 pub mod mock_hub;
+pub mod own_network;
 pub mod programs;
 pub mod python_peer;
 pub mod refusing_hub;
@@ -40,6 +42,7 @@ pub use home::{Home, admin_get};
 pub use http_gateway::HttpGateway;
 pub use janitor::Farewell;
 pub use mock_hub::MockHub;
+pub use own_network::{OWN_NETWORK_ADDRESS, in_own_network};
 pub use programs::program;
 pub use python_peer::{PythonPeer, Reply, Role};
 pub use refusing_hub::RefusingHub;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use block_network::{Keypair, Multiaddr};
+use block_program::peers_file::PeersFile;
 use block_program::{
     Exit, Failure, Folders, IdentityLock, Member, MemberOptions, identity_lock, multiaddrs,
 };
@@ -20,7 +21,7 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
     let initial_peers = initial_peers(&flags)?;
     let listen = multiaddrs::to_listen_on("--listen", &flags.listen)?;
     let announce = multiaddrs::parse_all("--announce-maddr", &flags.announce_maddr)?;
-    let identity = identity_file(flags.identity)?;
+    let identity = identity_file(flags.swarm.identity.clone())?;
     let _lock = IdentityLock::take(&identity)?;
     let keypair: Keypair = identity_lock::load_or_create(&identity)?;
     let port =
@@ -35,6 +36,8 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
         },
         announce,
         initial_peers,
+        is_on_lan: flags.swarm.lan,
+        upnp: false,
         join_timeout: flags.swarm.join_timeout,
         only_dials: false,
     };
@@ -43,7 +46,8 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
         // Nobody knows of this node yet.
         () = stop.cancelled() => return Ok(()),
     };
-    let served = serve(&member, &stop).await;
+    let file = crate::membership::peers_file(&flags.swarm);
+    let served = serve(&member, file.as_ref(), &stop).await;
     member.leave().await;
     if let Some(port) = port {
         port.stop().await;
@@ -51,7 +55,11 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
     served
 }
 
-async fn serve(member: &Member, stop: &CancellationToken) -> Result<(), Ending> {
+async fn serve(
+    member: &Member,
+    file: Option<&PeersFile>,
+    stop: &CancellationToken,
+) -> Result<(), Ending> {
     let addresses = member.addresses().await;
     let Some(address) = addresses.first() else {
         return Err(Failure::new(Exit::Software, "a node listens nowhere").into());
@@ -61,7 +69,7 @@ async fn serve(member: &Member, stop: &CancellationToken) -> Result<(), Ending> 
         Ok(()) | Err(Ending::OutputClosed) => {}
         Err(ending) => return Err(ending),
     }
-    stop.cancelled().await;
+    member.until_stopped(file, stop).await?;
     Ok(())
 }
 
@@ -69,7 +77,7 @@ async fn serve(member: &Member, stop: &CancellationToken) -> Result<(), Ending> 
 fn initial_peers(flags: &BootstrapFlags) -> Result<Vec<Multiaddr>, Failure> {
     let swarm = &flags.swarm;
     let joins = !swarm.initial_peers.is_empty() || swarm.initial_peers_file.is_some();
-    if !joins && !swarm.public_swarm {
+    if !joins && !swarm.public_swarm && !swarm.lan {
         return Ok(Vec::new());
     }
     crate::membership::initial_peers(&flags.swarm)

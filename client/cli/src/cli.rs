@@ -211,15 +211,6 @@ pub(crate) struct BootstrapFlags {
         alias = "announce-maddrs"
     )]
     pub(crate) announce_maddr: Vec<String>,
-    /// Key file, written with mode 0600 if absent: it keeps the address the same over restarts
-    /// [default: identity.key in the state folder]
-    #[arg(
-        long,
-        env = "SWARM_IDENTITY",
-        value_name = "FILE",
-        alias = "identity-path"
-    )]
-    pub(crate) identity: Option<std::path::PathBuf>,
     /// Which swarm to join; none starts a new one.
     #[command(flatten)]
     pub(crate) swarm: SwarmFlags,

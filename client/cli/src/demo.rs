@@ -128,7 +128,7 @@ async fn tell(
     let view = swarm.view(&prefix, local.config.num_blocks);
     let topology = complete_map(swarm, &view).await?;
     output::line("")?;
-    output::text(&map::text(&topology))?;
+    output::text(&map::text(&topology, "--initial-peers ADDR"))?;
     output::line("")?;
     story::tell(flags, swarm, view, Arc::new(local), servers).await
 }
@@ -205,7 +205,7 @@ async fn complete_map(
                 Exit::Unavailable,
                 "the servers of the demo did not find each other",
             )
-            .cause(map::text(&topology))
+            .cause(map::text(&topology, "--initial-peers ADDR"))
             .hint("try again; swarm demo -v tells more"));
         }
         tokio::time::sleep(REFRESH_PERIOD).await;

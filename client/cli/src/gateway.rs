@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use block_client::Swarm;
+use block_gateway::door::Door;
 use block_gateway::system::{SwarmSource, System};
 use block_gateway::{
     ExecutionConfig, Executions, Gateway, GatewayConfig, Listener, PetalsChat, PetalsChatConfig,
@@ -54,6 +55,12 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
         () = stop.cancelled() => return Ok(()),
     };
     let gateway = Gateway::new(models, config);
+    // Found ones are told like given ones.
+    let peers = if flags.swarm.lan {
+        found_peers(&swarm)
+    } else {
+        peers
+    };
     let routes = routes(&flags, &gateway, &swarm, peers).merge(metrics_routes(exporter.clone()));
     let scheme = if flags.door.tls_cert.is_some() {
         "https"
@@ -64,12 +71,33 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
     tokio::select! {
         () = serve(&gateway, listener, door.guard(routes), &stop) => {}
         () = exporter.keep_up() => {}
-        Err(error) = door.reload_on_hangup() => {
+        Err(error) = reload_on_hangup(&flags, &swarm, &door) => {
             return Err(Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error).into());
         }
     }
     swarm.shutdown().await;
     Ok(())
+}
+
+/// Reads keys and initial peers again at every SIGHUP.
+async fn reload_on_hangup(flags: &GatewayFlags, swarm: &Swarm, door: &Door) -> std::io::Result<()> {
+    let Some(file) = membership::peers_file(&flags.swarm) else {
+        return door.reload_on_hangup().await;
+    };
+    tokio::try_join!(door.reload_on_hangup(), file.reload_on_hangup(swarm.dht())).map(drop)
+}
+
+/// Where the peers of the local network are that the gateway joined by.
+fn found_peers(swarm: &Swarm) -> Vec<Multiaddr> {
+    let node = swarm.node();
+    let connected = node.connected_peers();
+    let found = node.local_peers().map(|found| found.borrow().clone());
+    found
+        .unwrap_or_default()
+        .iter()
+        .filter(|(peer, _)| connected.contains(peer))
+        .flat_map(|(_, addresses)| addresses.first().cloned())
+        .collect()
 }
 
 fn routes(flags: &GatewayFlags, gateway: &Gateway, swarm: &Swarm, peers: Vec<Multiaddr>) -> Router {

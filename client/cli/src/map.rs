@@ -33,6 +33,7 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
     if let Some(prefix) = &flags.model.dht_prefix {
         crate::model_files::checked_prefix(prefix)?;
     }
+    let flag_to_join = membership::flag_to_join(&flags.swarm);
     let swarm = membership::join(&flags.swarm, peers).await?;
     let waiting = Waiting::new("asking the swarm");
     let subject = subject::find(&flags.model, &swarm).await?;
@@ -40,7 +41,7 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
     ready(&view).await?;
     if flags.watch {
         drop(waiting);
-        let watched = watch::run(&swarm, &view, &subject.id).await;
+        let watched = watch::run(&swarm, &view, &subject.id, flag_to_join).await;
         swarm.shutdown().await;
         return watched;
     }
@@ -49,7 +50,7 @@ pub(crate) async fn run(flags: MapFlags) -> Result<(), Ending> {
     let printed = if flags.json {
         output::json(&topology)
     } else {
-        output::text(&text(&topology))
+        output::text(&text(&topology, flag_to_join))
     };
     swarm.shutdown().await;
     printed

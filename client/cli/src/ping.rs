@@ -88,11 +88,13 @@ fn target(flags: &PingFlags) -> Result<Target, Failure> {
 
 /// A lone peer is its own way into its swarm, unless others were named.
 async fn enter(flags: &PingFlags, target: &Target) -> Result<Swarm, Failure> {
-    let is_named = !flags.swarm.initial_peers.is_empty() || flags.swarm.public_swarm;
+    let swarm = &flags.swarm;
+    let is_named = !swarm.initial_peers.is_empty() || swarm.public_swarm || swarm.lan;
     match &target.address {
         Some(address) if !is_named => {
             let _waiting = Waiting::new("connecting");
             let config = SwarmConfig {
+                keypair: membership::keypair(&flags.swarm)?,
                 join_timeout: flags.swarm.join_timeout.min(LONE_DEADLINE),
                 ..SwarmConfig::new(vec![address.clone()])
             };

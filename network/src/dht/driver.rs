@@ -18,13 +18,15 @@ use block_protocol::{
     },
 };
 use bytes::Bytes;
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 
-use super::{config::DhtConfig, inbound::Inbound, initial_peers, metrics};
+use super::{
+    config::DhtConfig, inbound::Inbound, initial_peers::InitialPeers, local_peers, metrics,
+};
 use crate::{error::CallError, node::Node, rpc::UnaryCall, time::unix_time};
 
 /// Commands of the process that wait for the driver.
@@ -51,6 +53,8 @@ pub(super) enum Ask {
     Command(Command, oneshot::Sender<Outcome>),
     /// A connection to an initial peer was made.
     Connected(PeerId),
+    /// Join through these from now on, and no longer through those of before.
+    SetInitialPeers(Vec<Multiaddr>),
     /// The nodes in the routing table.
     KnownNodes(oneshot::Sender<Vec<NodeContact>>),
 }
@@ -62,6 +66,7 @@ struct Driver {
     call_permits: Arc<Semaphore>,
     inbound: HashMap<RequestId, (Rpc, UnaryCall)>,
     next_request: u64,
+    initial_peers: InitialPeers,
     commands: HashMap<OpId, oneshot::Sender<Outcome>>,
     next_op: u64,
     wake_at: f64,
@@ -85,17 +90,18 @@ pub(super) fn spawn(
     let node_id = DhtId::from_bytes(rand::random());
     let settings = NodeSettings {
         client_mode: config.client_mode,
-        expects_initial_peers: !config.initial_peers.is_empty(),
+        expects_initial_peers: !config.initial_peers.is_empty() || config.local_peers.is_some(),
         initial_peer_period: config.initial_peer_period,
         ..NodeSettings::new(node_id, node.peer_id().to_bytes().into())
     };
-    let driver = Driver {
+    let mut driver = Driver {
         machine: DhtNode::new(settings, unix_time()),
         node: node.clone(),
         calls: JoinSet::new(),
         call_permits: Arc::new(Semaphore::new(MAX_CALLS)),
         inbound: HashMap::new(),
         next_request: 0,
+        initial_peers: InitialPeers::new(node.clone(), own_asks.clone()),
         commands: HashMap::new(),
         next_op: 0,
         wake_at: 0.0,
@@ -103,15 +109,12 @@ pub(super) fn spawn(
     };
     // Before the task runs: whoever has the handle can be called.
     let inbound = Inbound::serve(&node, config.client_mode);
-    let mut dials = JoinSet::new();
-    for address in config.initial_peers {
-        dials.spawn(initial_peers::keep_dialing(
-            node.clone(),
-            address,
-            own_asks.clone(),
-        ));
+    driver.initial_peers.set(config.initial_peers);
+    let mut search = JoinSet::new();
+    if let Some(found) = config.local_peers {
+        search.spawn(local_peers::follow(node, found, own_asks));
     }
-    tokio::spawn(driver.run(asks, inbound, dials));
+    tokio::spawn(driver.run(asks, inbound, search));
     node_id
 }
 
@@ -120,7 +123,7 @@ impl Driver {
         mut self,
         mut asks: mpsc::Receiver<Ask>,
         mut inbound: Inbound,
-        dials: JoinSet<()>,
+        search: JoinSet<()>,
     ) {
         self.feed(Event::Start);
         loop {
@@ -142,7 +145,7 @@ impl Driver {
                 () = wake => self.feed(Event::Tick),
             }
         }
-        drop(dials);
+        drop(search);
     }
 
     fn until_wake(&self) -> Duration {
@@ -159,6 +162,15 @@ impl Driver {
                 self.next_op = self.next_op.wrapping_add(1);
                 self.commands.insert(op, reply);
                 self.feed(Event::Command { op, command });
+            }
+            Ask::SetInitialPeers(addresses) => {
+                for peer in self.initial_peers.set(addresses) {
+                    let op = OpId(self.next_op);
+                    self.next_op = self.next_op.wrapping_add(1);
+                    let peer = peer.to_bytes().into();
+                    let command = Command::RemoveInitialPeer { peer };
+                    self.feed(Event::Command { op, command });
+                }
             }
             Ask::Connected(peer) => self.feed(Event::Connected {
                 peer: peer.to_bytes().into(),

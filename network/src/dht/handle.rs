@@ -10,7 +10,7 @@ use block_protocol::dht::{
     text_subkey,
 };
 use bytes::Bytes;
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -86,6 +86,16 @@ impl Dht {
         *self.0.ready.borrow()
     }
 
+    /// Joins through these peers from now on, and no longer through those given before. Peers that were reached stay
+    /// known. Of an address without `/p2p/` only the dialing ends.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn set_initial_peers(&self, addresses: Vec<Multiaddr>) -> Result<(), DhtError> {
+        let asked = self.0.asks.send(Ask::SetInitialPeers(addresses)).await;
+        asked.map_err(|_| DhtError::Stopped)
+    }
+
     /// Stores entries under the nodes nearest to their keys; tells for each who kept it. Ends
     /// after 60 s at the latest. Dropping it does not undo what was sent.
     ///
@@ -95,7 +105,9 @@ impl Dht {
         match self.command(Command::Store { entries }).await? {
             Outcome::Stored(stored) => Ok(stored),
             Outcome::Refused => Err(DhtError::Refused),
-            Outcome::Found(_) | Outcome::Added | Outcome::Pinged(_) => Err(DhtError::Stopped),
+            Outcome::Found(_) | Outcome::Added | Outcome::Removed | Outcome::Pinged(_) => {
+                Err(DhtError::Stopped)
+            }
         }
     }
 
@@ -126,7 +138,9 @@ impl Dht {
         match self.command(Command::Get { keys, latest }).await? {
             Outcome::Found(found) => Ok(found),
             Outcome::Refused => Err(DhtError::Refused),
-            Outcome::Stored(_) | Outcome::Added | Outcome::Pinged(_) => Err(DhtError::Stopped),
+            Outcome::Stored(_) | Outcome::Added | Outcome::Removed | Outcome::Pinged(_) => {
+                Err(DhtError::Stopped)
+            }
         }
     }
 
@@ -161,7 +175,9 @@ impl Dht {
                 Ok(sent.elapsed())
             }
             Outcome::Refused => Err(DhtError::Refused),
-            Outcome::Stored(_) | Outcome::Found(_) | Outcome::Added => Err(DhtError::Stopped),
+            Outcome::Stored(_) | Outcome::Found(_) | Outcome::Added | Outcome::Removed => {
+                Err(DhtError::Stopped)
+            }
         }
     }
 

@@ -1,14 +1,18 @@
 //! Keeps dialing the initial peers.
 //!
-//! One task per address, owned by the driver, ended with it. While there is a connection to the
+//! One task per address, owned by the driver, ended with it or when the address is no longer one to join through. While there is a connection to the
 //! peer behind an address nothing happens; otherwise it is dialed, less and less often, for ever.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use block_protocol::dht::Command;
 use libp2p::{Multiaddr, PeerId};
 use tokio::{
     sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
     time::sleep,
 };
 
@@ -19,6 +23,52 @@ use crate::{address_book, node::Node};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How often the connection is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(15);
+
+/// The tasks, by address.
+#[derive(Debug)]
+pub(super) struct InitialPeers {
+    node: Node,
+    asks: mpsc::WeakSender<Ask>,
+    dials: JoinSet<()>,
+    by_address: HashMap<Multiaddr, AbortHandle>,
+}
+
+impl InitialPeers {
+    pub(super) fn new(node: Node, asks: mpsc::WeakSender<Ask>) -> Self {
+        Self {
+            node,
+            asks,
+            dials: JoinSet::new(),
+            by_address: HashMap::new(),
+        }
+    }
+
+    /// Dials these from now on and no others; returns the peers that no address names any longer.
+    pub(super) fn set(&mut self, addresses: Vec<Multiaddr>) -> Vec<PeerId> {
+        let before = self.peers();
+        let wanted: HashSet<&Multiaddr> = addresses.iter().collect();
+        for (_, dial) in self
+            .by_address
+            .extract_if(|known, _| !wanted.contains(known))
+        {
+            dial.abort();
+        }
+        while self.dials.try_join_next().is_some() {}
+        for address in addresses {
+            if !self.by_address.contains_key(&address) {
+                let dialing = keep_dialing(self.node.clone(), address.clone(), self.asks.clone());
+                let dial = self.dials.spawn(dialing);
+                self.by_address.insert(address, dial);
+            }
+        }
+        before.difference(&self.peers()).copied().collect()
+    }
+
+    fn peers(&self) -> HashSet<PeerId> {
+        let addresses = self.by_address.keys();
+        addresses.filter_map(address_book::target).collect()
+    }
+}
 
 /// Runs until the driver is gone.
 pub(super) async fn keep_dialing(node: Node, address: Multiaddr, asks: mpsc::WeakSender<Ask>) {

@@ -1,7 +1,7 @@
 //! Transport and protocols of every connection.
 //!
 //! TCP and DNS, noise before TLS, yamux with translated names, a relay client beside it; then
-//! identify, ping and kad (only to find the addresses of a peer).
+//! identify, ping and kad (only to find the addresses of a peer). mDNS and UPnP only if they were asked for.
 
 use std::num::NonZeroU8;
 
@@ -12,9 +12,9 @@ use libp2p::{
     identify,
     identity::PublicKey,
     kad::{self, store::MemoryStore},
-    noise, ping, relay,
-    swarm::NetworkBehaviour,
-    tcp, tls,
+    mdns, noise, ping, relay,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    tcp, tls, upnp,
 };
 
 use crate::{
@@ -23,7 +23,8 @@ use crate::{
     error::NetworkError,
     limits::{
         CONNECTION_TIMEOUT, LOOKUP_TIMEOUT, MAX_CONNECTIONS_PER_PEER, MAX_KNOWN_PEERS,
-        MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, PING_INTERVAL, PING_TIMEOUT,
+        MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, MDNS_QUERY_INTERVAL, PING_INTERVAL,
+        PING_TIMEOUT,
     },
     links::Links,
     rpc_streams,
@@ -48,6 +49,8 @@ pub(crate) struct Behaviour {
     ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     relay: relay::client::Behaviour,
+    pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
+    upnp: Toggle<upnp::tokio::Behaviour>,
     // The last to hear of a connection: once it says "connected", the others can use it.
     calls: rpc_streams::Behaviour,
 }
@@ -59,6 +62,7 @@ pub(crate) fn build(
     links: Links,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
     let failed = |reason: String| NetworkError::Transport { reason };
+    let mdns = mdns(config).map_err(|error| failed(format!("mDNS: {error}")))?;
     let security = (noise::Config::new, tls::Config::new);
     let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
         .with_tokio()
@@ -70,7 +74,7 @@ pub(crate) fn build(
         .map_err(|error| failed(error.to_string()))?
         .with_behaviour(|keypair, relay| {
             let calls = rpc_streams::Behaviour::new(services, links);
-            behaviour(config, &keypair.public(), relay, calls)
+            behaviour(config, &keypair.public(), (relay, mdns), calls)
         })
         .map_err(|error| failed(error.to_string()))?
         .with_swarm_config(|swarm| {
@@ -89,7 +93,7 @@ pub(crate) fn build(
 fn behaviour(
     config: &NodeConfig,
     public_key: &PublicKey,
-    relay: relay::client::Behaviour,
+    (relay, mdns): (relay::client::Behaviour, Option<mdns::tokio::Behaviour>),
     calls: rpc_streams::Behaviour,
 ) -> Behaviour {
     let peer = public_key.to_peer_id();
@@ -112,8 +116,26 @@ fn behaviour(
         ping: ping::Behaviour::new(ping),
         kad: kad(peer, config.client_mode),
         relay,
+        mdns: mdns.into(),
+        upnp: config
+            .port_mapping
+            .then(upnp::tokio::Behaviour::default)
+            .into(),
         calls,
     }
+}
+
+/// Watches the interfaces, so it must not even exist unless asked for.
+fn mdns(config: &NodeConfig) -> std::io::Result<Option<mdns::tokio::Behaviour>> {
+    if !config.local_discovery {
+        return Ok(None);
+    }
+    let settings = mdns::Config {
+        query_interval: MDNS_QUERY_INTERVAL,
+        ..mdns::Config::default()
+    };
+    let peer = config.keypair.public().to_peer_id();
+    mdns::tokio::Behaviour::new(settings, peer).map(Some)
 }
 
 fn kad(peer: PeerId, client_mode: bool) -> kad::Behaviour<MemoryStore> {

@@ -15,7 +15,7 @@ use libp2p::{
     swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -24,12 +24,14 @@ use super::{
     connector::{ConnectReply, Connector},
     identified::Identified,
     metrics,
+    surroundings::{self, Surroundings},
 };
 use crate::{
     address_book::{self, AddressBook},
     error::CallError,
     limits::{MAX_ADDRESSES_PER_PEER, MAX_FAILED_PINGS, SHUTDOWN_TIMEOUT},
     links::Links,
+    local_peers::LocalPeers,
     services::Services,
 };
 
@@ -77,6 +79,7 @@ pub(crate) struct EventLoop {
     book: AddressBook,
     connector: Connector,
     identified: Identified,
+    surroundings: Surroundings,
     /// Dials of addresses without a peer id; bounded by the swarm's limit on pending connections.
     dials: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, CallError>>>,
     connections: HashMap<ConnectionId, Connection>,
@@ -106,9 +109,15 @@ impl EventLoop {
             book: AddressBook::default(),
             connector: Connector::default(),
             identified: Identified::default(),
+            surroundings: Surroundings::default(),
             dials: HashMap::new(),
             connections: HashMap::new(),
         }
+    }
+
+    /// Who is found on the local network.
+    pub(crate) fn local_peers(&self) -> watch::Receiver<LocalPeers> {
+        self.surroundings.local_peers()
     }
 
     /// Runs until shutdown.
@@ -226,7 +235,7 @@ impl EventLoop {
         }
     }
 
-    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+    pub(crate) fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Identify(identify::Event::Received {
                 connection_id,
@@ -237,6 +246,10 @@ impl EventLoop {
                 tracing::debug!(peer = %peer_id, %error, "identify failed");
                 self.links.set_identified(&peer_id);
             }
+            BehaviourEvent::Mdns(event) => {
+                self.surroundings.on_mdns(self.swarm.behaviour_mut(), event);
+            }
+            BehaviourEvent::Upnp(event) => surroundings::on_upnp(event),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
                 id,

@@ -108,6 +108,11 @@ pub enum Command {
         /// Peer id, multihash bytes.
         peer: Bytes,
     },
+    /// No longer ping this initial peer. What else is known of it stays.
+    RemoveInitialPeer {
+        /// Peer id, multihash bytes.
+        peer: Bytes,
+    },
     /// Call `rpc_ping` on a peer.
     Ping {
         /// Peer id, multihash bytes.
@@ -173,6 +178,8 @@ pub enum Outcome {
     Found(Vec<Option<DhtRecord>>),
     /// Of [`Command::AddInitialPeer`].
     Added,
+    /// Of [`Command::RemoveInitialPeer`], whether or not it was one.
+    Removed,
     /// Of [`Command::Ping`]: the peer's node id, `None` in client mode.
     Pinged(Result<Option<DhtId>, CallFailure>),
     /// Too many operations or too large a one; nothing was done.

@@ -164,6 +164,10 @@ impl DhtNode {
                 };
                 self.done(op, outcome);
             }
+            Command::RemoveInitialPeer { peer } => {
+                self.remove_initial_peer(&peer, now);
+                self.done(op, Outcome::Removed);
+            }
             Command::Ping { peer } => {
                 let request = PingRequest {
                     node_id: self.told_id(),

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use block_model::Level;
-use block_network::Multiaddr;
+use block_network::{Multiaddr, multicast_source};
 use block_program::{Exit, Failure, IdentityLock, file_limit, identity_lock};
 
 use super::Check;
-use crate::config::Config;
+use crate::config::{Config, SwarmChoice};
 
 /// Looks at this machine alone.
 pub(super) fn look(config: &Config) -> Vec<Check> {
@@ -21,6 +21,9 @@ pub(super) fn look(config: &Config) -> Vec<Check> {
             "--admin-listen with another port; port 0 takes a free one",
         )
     }));
+    if config.swarm == SwarmChoice::Lan {
+        checks.push(multicast());
+    }
     checks.push(files());
     checks.push(kernels());
     checks
@@ -85,6 +88,18 @@ fn bound(name: &'static str, address: SocketAddr, hint: &str) -> Check {
             let failure = Failure::new(Exit::OsError, what).caused_by(&error);
             Check::fail(name, &failure.hint(hint))
         }
+    }
+}
+
+/// Whether mDNS can be sent at all.
+fn multicast() -> Check {
+    match multicast_source() {
+        Ok(source) => Check::ok("lan", format!("mDNS goes out from {source}")),
+        Err(error) => Check::warn(
+            "lan",
+            format!("this machine cannot send multicast, so nobody finds it: {error}"),
+            "connect it to a network, or join with --initial-peers ADDR",
+        ),
     }
 }
 

@@ -24,6 +24,13 @@ pub(super) async fn look(config: &Config) -> Vec<Check> {
         Err(failure) => return vec![Check::fail("swarm", &failure)],
     };
     let peers = member.dht.known_peers().await;
+    if config.swarm == SwarmChoice::Lan && peers.is_empty() {
+        member.leave().await;
+        return vec![Check::ok(
+            "swarm",
+            "nobody on the local network yet: a start begins its swarm",
+        )];
+    }
     let plural = if peers.len() == 1 { "" } else { "s" };
     let mut checks = vec![Check::ok(
         "swarm",

@@ -116,7 +116,8 @@ pub struct SwarmFlags {
     #[arg(long, env = "BLOCK_SERVER_INITIAL_PEERS", value_name = "ADDR", num_args = 0.., value_delimiter = ',')]
     pub initial_peers: Vec<String>,
 
-    /// File with more addresses to join through, one on a line, # begins a comment [default: none]
+    /// File with more addresses to join through, one on a line, # begins a comment; read again
+    /// on SIGHUP [default: none]
     #[arg(
         long,
         env = "BLOCK_SERVER_INITIAL_PEERS_FILE",
@@ -129,7 +130,11 @@ pub struct SwarmFlags {
     #[arg(long, env = "BLOCK_SERVER_JOIN_TIMEOUT", value_name = "S", default_value = "60", value_parser = parse_seconds, hide_short_help = true)]
     pub join_timeout: Duration,
 
-    /// Start a private swarm; this is also what happens without --initial-peers and --public-swarm
+    /// Join the swarm of the local network, or start it: servers with --lan find each other by mDNS, and so do clients
+    #[arg(long, env = "BLOCK_SERVER_LAN", value_parser = BoolishValueParser::new())]
+    pub lan: bool,
+
+    /// Start a private swarm; this is also what happens without --initial-peers, --lan and --public-swarm
     #[arg(long, env = "BLOCK_SERVER_NEW_SWARM", value_parser = BoolishValueParser::new())]
     pub new_swarm: bool,
 
@@ -184,6 +189,15 @@ pub struct NetworkFlags {
     /// Exact multiaddrs to announce [default: the addresses of this machine]
     #[arg(long, env = "BLOCK_SERVER_ANNOUNCE_MADDR", value_name = "ADDR", num_args = 1.., value_delimiter = ',', alias = "announce-maddrs", hide_short_help = true)]
     pub announce_maddr: Vec<String>,
+
+    /// Ask the router by UPnP to forward the port, and announce the address that it gives; the log says which, or why not
+    #[arg(long, env = "BLOCK_SERVER_UPNP", value_parser = BoolishValueParser::new(), hide_short_help = true)]
+    pub upnp: bool,
+
+    /// Answer only these peers: clients, and servers that push to this one; several after one flag or with commas.
+    /// The DHT still answers everybody [default: everybody]
+    #[arg(long, env = "BLOCK_SERVER_TRUSTED_PEERS", value_name = "PEER", num_args = 1.., value_delimiter = ',', hide_short_help = true)]
+    pub trusted_peers: Vec<String>,
 
     /// Do not ask other peers whether they can reach this server
     #[arg(long, env = "BLOCK_SERVER_SKIP_REACHABILITY_CHECK", value_parser = BoolishValueParser::new(), hide_short_help = true)]

@@ -85,13 +85,36 @@ fn the_swarm_is_private_unless_said() {
     assert!(join.check_reachability);
     let public = config("org/name --blocks 1 --public-swarm").unwrap();
     assert!(matches!(public.swarm, SwarmChoice::Public(ref peers) if peers.len() == 2));
+    let lan = config("org/name --blocks 1 --lan").unwrap();
+    assert_eq!(lan.swarm, SwarmChoice::Lan);
+    assert!(lan.swarm.initial_peers().is_empty() && lan.check_reachability);
     for wrong in [
+        "org/name --blocks 1 --lan --public-swarm".to_owned(),
+        "org/name --blocks 1 --lan --new-swarm".to_owned(),
+        format!("org/name --blocks 1 --lan --initial-peers {PEER}"),
+        "org/name --blocks 1 --lan --listen-maddr /ip4/127.0.0.1/tcp/0".to_owned(),
         "org/name --blocks 1 --public-swarm --new-swarm".to_owned(),
         format!("org/name --blocks 1 --new-swarm --initial-peers {PEER}"),
         format!("org/name --blocks 1 --public-swarm --initial-peers {PEER}"),
     ] {
         assert_eq!(config(&wrong).unwrap_err().exit(), Exit::Usage, "{wrong}");
     }
+}
+
+#[test]
+fn who_is_trusted_and_what_the_router_is_asked_is_off_unless_said() {
+    let unsaid = config("org/name --blocks 1").unwrap();
+    assert!(unsaid.trusted_peers.is_none() && !unsaid.upnp);
+    let peers = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN QmedTaZXmULqwspJXz44SsPZyTNKxhnnFvYRajfH7MGhCY";
+    let said = config(&format!(
+        "org/name --blocks 1 --upnp --trusted_peers {peers}"
+    ))
+    .unwrap();
+    assert_eq!(said.trusted_peers.map(|peers| peers.len()), Some(2));
+    assert!(said.upnp);
+    let wrong = config("org/name --blocks 1 --trusted-peers alice").unwrap_err();
+    assert_eq!(wrong.exit(), Exit::Usage);
+    assert!(wrong.in_one_line().contains("alice is not a peer id"));
 }
 
 #[test]

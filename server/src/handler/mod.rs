@@ -11,6 +11,7 @@ mod inputs;
 mod push;
 mod record;
 mod request;
+mod trust;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use push::Pusher;
+use trust::{InboundCall, trusted};
 
 use crate::cache_budget::CacheBudget;
 use crate::codec::Activations;
@@ -101,35 +103,28 @@ pub(crate) fn serve_all(node: &Node, context: &Arc<Context>) -> JoinSet<()> {
     let mut accepting = JoinSet::new();
     let unary = |rpc: Rpc| node.serve_unary(rpc.name(), CALL_QUEUE);
     let stream = |rpc: Rpc| node.serve_stream(rpc.name(), CALL_QUEUE);
-    accepting.spawn(accept(unary(Rpc::Info), context.clone(), info::serve));
-    accepting.spawn(accept(unary(Rpc::Push), context.clone(), push::serve));
-    accepting.spawn(accept(unary(Rpc::Forward), context.clone(), forward::serve));
-    accepting.spawn(accept(
-        unary(Rpc::Backward),
-        context.clone(),
-        backward::serve,
-    ));
-    accepting.spawn(accept(
-        stream(Rpc::ForwardStream),
-        context.clone(),
-        forward::serve_stream,
-    ));
-    accepting.spawn(accept(
-        stream(Rpc::BackwardStream),
-        context.clone(),
-        backward::serve_stream,
-    ));
-    accepting.spawn(accept(
-        stream(Rpc::Inference),
-        context.clone(),
-        inference::serve,
-    ));
+    macro_rules! accept {
+        ($kind:ident $name:ident by $serve:path) => {
+            accepting.spawn(accept(
+                ($kind(Rpc::$name), Method::$name),
+                context.clone(),
+                $serve,
+            ))
+        };
+    }
+    accept!(unary Info by info::serve);
+    accept!(unary Push by push::serve);
+    accept!(unary Forward by forward::serve);
+    accept!(unary Backward by backward::serve);
+    accept!(stream ForwardStream by forward::serve_stream);
+    accept!(stream BackwardStream by backward::serve_stream);
+    accept!(stream Inference by inference::serve);
     accepting
 }
 
-/// Runs one task per call; a panic in one is contained there.
-async fn accept<C, F>(
-    mut calls: mpsc::Receiver<C>,
+/// Runs one task per call of a trusted peer; a panic in one is contained there.
+async fn accept<C: InboundCall, F>(
+    (mut calls, method): (mpsc::Receiver<C>, Method),
     context: Arc<Context>,
     serve: impl Fn(Arc<Context>, C) -> F,
 ) where
@@ -140,7 +135,9 @@ async fn accept<C, F>(
         tokio::select! {
             call = calls.recv() => match call {
                 Some(call) => {
-                    running.spawn(serve(Arc::clone(&context), call));
+                    if let Some(call) = trusted(&context, method, call) {
+                        running.spawn(serve(Arc::clone(&context), call));
+                    }
                 }
                 None => break,
             },

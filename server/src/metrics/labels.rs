@@ -85,6 +85,8 @@ label! {
         BadBlocks = "bad_blocks",
         /// Shutting down.
         Draining = "draining",
+        /// A peer that the operator does not trust.
+        Untrusted = "untrusted",
     }
 }
 

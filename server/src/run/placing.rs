@@ -20,7 +20,7 @@ impl Server<'_> {
     /// The plan as it would be now, told and nothing else.
     pub(super) async fn tell_place(&self, prepared: &Prepared) -> Result<(), Failure> {
         let draft = &prepared.draft;
-        let others = if draft.is_open() && !self.config.swarm.initial_peers().is_empty() {
+        let others = if draft.is_open() && self.config.swarm.may_have_others() {
             command::visit(self.config, draft).await?
         } else {
             Servers::default()
@@ -35,7 +35,7 @@ impl Server<'_> {
     pub(super) async fn place(&self, swarm: &Member, prepared: &Prepared) -> Result<Plan, Failure> {
         let draft = &prepared.draft;
         let plan = if draft.is_open() {
-            if !self.config.swarm.initial_peers().is_empty() {
+            if self.config.swarm.may_have_others() {
                 random_wait(MEAN_CHOICE_DELAY).await;
             }
             let own = swarm.node.peer_id().to_string();

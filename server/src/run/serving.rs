@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::{Ending, Prepared, Server};
 use crate::announce::{Announcement, Announcer, IMPLEMENTATION, ReadCache};
+use crate::config::SwarmChoice;
 use crate::metrics::{self, ServerFacts, State};
 use crate::model_files;
 use crate::plan::Plan;
@@ -202,6 +203,7 @@ impl Server<'_> {
             max_sessions: limits.max_sessions,
             max_sessions_per_peer: limits.max_sessions_per_peer,
             max_alloc_timeout: limits.max_alloc_timeout,
+            trusted_peers: self.config.trusted_peers.clone(),
             session_timeout: limits.session_timeout,
             step_timeout: limits.step_timeout,
             request_timeout: limits.request_timeout,
@@ -301,6 +303,7 @@ impl Server<'_> {
             dtype: self.config.model.dtype.map(SpanDType::name),
             gap,
             address: &best.to_string(),
+            is_on_lan: self.config.swarm == SwarmChoice::Lan,
             is_loopback: multiaddrs::is_loopback(best),
         });
     }

@@ -17,3 +17,4 @@ mod sessions;
 mod sharing;
 mod support;
 mod told_span;
+mod trust;

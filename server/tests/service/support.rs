@@ -47,6 +47,7 @@ pub(crate) fn config() -> ServiceConfig {
         max_sessions: 16,
         max_sessions_per_peer: 8,
         max_alloc_timeout: Duration::from_secs(600),
+        trusted_peers: None,
         session_timeout: Duration::from_secs(1800),
         step_timeout: Duration::from_secs(300),
         request_timeout: Duration::from_secs(180),

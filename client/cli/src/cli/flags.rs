@@ -20,7 +20,8 @@ pub(crate) struct SwarmFlags {
     )]
     pub(crate) initial_peers: Vec<String>,
 
-    /// File with more addresses to join through, one on a line, # begins a comment [default: none]
+    /// File with more addresses to join through, one on a line, # begins a comment; the gateway and
+    /// swarm bootstrap read it again on SIGHUP [default: none]
     #[arg(
         long,
         env = "SWARM_INITIAL_PEERS_FILE",
@@ -32,6 +33,21 @@ pub(crate) struct SwarmFlags {
     /// Join the public Petals swarm
     #[arg(long, env = "SWARM_PUBLIC_SWARM", value_parser = BoolishValueParser::new())]
     pub(crate) public_swarm: bool,
+
+    /// Join the swarm of the local network: find a server that runs with --lan, by mDNS
+    #[arg(long, env = "SWARM_LAN", value_parser = BoolishValueParser::new())]
+    pub(crate) lan: bool,
+
+    /// Key file, written with mode 0600 if absent: it keeps this peer's id, by which servers with --trusted-peers know it
+    /// [default: a new id each time; of swarm bootstrap, identity.key in the state folder]
+    #[arg(
+        long,
+        env = "SWARM_IDENTITY",
+        value_name = "FILE",
+        alias = "identity-path",
+        hide_short_help = true
+    )]
+    pub(crate) identity: Option<PathBuf>,
 
     /// Longest wait for one of the initial peers to answer, in seconds
     #[arg(long, env = "SWARM_JOIN_TIMEOUT", value_name = "S", default_value = "60", value_parser = parse_seconds, hide_short_help = true)]

@@ -20,6 +20,8 @@ pub(super) struct Picture {
     pub(super) age: Duration,
     /// Servers above the first that is shown.
     pub(super) scrolled: usize,
+    /// How another server joins the swarm.
+    pub(super) flag_to_join: &'static str,
 }
 
 /// Draws it over the whole screen.
@@ -28,7 +30,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture) {
         frame.render_widget(Paragraph::new("asking the swarm …"), frame.area());
         return;
     };
-    let missing = missing(model);
+    let missing = missing(model, picture.flag_to_join);
     let missing_height = u16::try_from(missing.len()).unwrap_or(u16::MAX);
     let [head, coverage, servers, gaps, foot] = Layout::vertical([
         Constraint::Length(1),
@@ -121,8 +123,8 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, model: &ModelTopology, scroll
 }
 
 /// What would fill each gap.
-fn missing(model: &ModelTopology) -> Vec<Line<'static>> {
-    let commands = table::missing(model);
+fn missing(model: &ModelTopology, flag_to_join: &str) -> Vec<Line<'static>> {
+    let commands = table::missing(model, flag_to_join);
     commands.map(|command| Line::from(command).red()).collect()
 }
 

@@ -8,8 +8,8 @@ use block_client::topology::{ModelTopology, ServerRow};
 use block_program::amounts::{rate, shell_word};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// The whole text, with a line break at its end.
-pub(crate) fn text(model: &ModelTopology) -> String {
+/// The whole text, with a line break at its end. `flag_to_join`: how another server joins the swarm.
+pub(crate) fn text(model: &ModelTopology, flag_to_join: &str) -> String {
     let mut text = format!(
         "{}  {}  {}\n",
         plain(&model.id),
@@ -20,7 +20,7 @@ pub(crate) fn text(model: &ModelTopology) -> String {
         text.push_str(&coverage(model));
         text.push_str(&lines(&servers(model)));
     }
-    for command in missing(model) {
+    for command in missing(model, flag_to_join) {
         text.push_str(&format!("{command}\n"));
     }
     text
@@ -41,13 +41,11 @@ pub(super) fn summary(model: &ModelTopology) -> String {
 }
 
 /// For each run of blocks without a server, what would fill it.
-pub(super) fn missing(model: &ModelTopology) -> impl Iterator<Item = String> {
+pub(super) fn missing(model: &ModelTopology, flag_to_join: &str) -> impl Iterator<Item = String> {
     let name = plain(&model.id);
     model.missing.iter().map(move |missing| {
         let name = shell_word(&name);
-        format!(
-            "missing  {missing}: block-server --model {name} --blocks {missing} --initial-peers ADDR"
-        )
+        format!("missing  {missing}: block-server --model {name} --blocks {missing} {flag_to_join}")
     })
 }
 
@@ -212,20 +210,20 @@ mod tests {
 
     #[test]
     fn strangers_cannot_move_the_cursor() {
-        let table = text(&model(8, std::slice::from_ref(&(0..8))));
+        let table = text(&model(8, std::slice::from_ref(&(0..8))), "--lan");
         assert!(!table.contains(['\u{1b}', '\u{7}']), "{table}");
         assert!(table.contains("████████"), "{table}");
     }
 
     #[test]
     fn long_models_and_empty_ones_fit_on_a_line() {
-        let long = text(&model(126, std::slice::from_ref(&(0..100))));
+        let long = text(&model(126, std::slice::from_ref(&(0..100))), "--lan");
         assert!(long.contains("missing  100:126"), "{long}");
         assert!(
             long.lines().all(|line| line.chars().count() < 180),
             "{long}"
         );
-        let empty = text(&model(8, &[]));
+        let empty = text(&model(8, &[]), "--lan");
         assert!(
             empty.contains("BROKEN") && empty.contains("missing  0:8"),
             "{empty}"

@@ -44,11 +44,16 @@ pub(super) fn check() -> Result<(), Failure> {
 ///
 /// # Errors
 /// The terminal cannot be used (exit 71).
-pub(super) async fn run(swarm: &Swarm, view: &ModelView, id: &str) -> Result<(), Ending> {
+pub(super) async fn run(
+    swarm: &Swarm,
+    view: &ModelView,
+    id: &str,
+    flag_to_join: &'static str,
+) -> Result<(), Ending> {
     let (sender, mut maps) = watch::channel(None);
     let (swarm, view, id) = (swarm.clone(), view.clone(), id.to_owned());
     let looking = tokio::spawn(async move { look_again(&swarm, &view, &id, &sender).await });
-    let shown = show(&mut maps).await;
+    let shown = show(&mut maps, flag_to_join).await;
     looking.abort();
     shown
 }
@@ -66,10 +71,16 @@ async fn look_again(
     }
 }
 
-async fn show(maps: &mut watch::Receiver<Option<ModelTopology>>) -> Result<(), Ending> {
+async fn show(
+    maps: &mut watch::Receiver<Option<ModelTopology>>,
+    flag_to_join: &'static str,
+) -> Result<(), Ending> {
     let mut screen = Screen::open()?;
     let mut wishes = wishes()?;
-    let mut picture = Picture::default();
+    let mut picture = Picture {
+        flag_to_join,
+        ..Picture::default()
+    };
     let mut looked_at = Instant::now();
     let mut clock = interval(DRAW_PERIOD);
     clock.set_missed_tick_behavior(MissedTickBehavior::Skip);

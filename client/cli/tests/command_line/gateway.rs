@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use block_testing::{Home, PATIENCE, admin_get, fable};
 use serde_json::Value;
@@ -137,4 +138,27 @@ fn what_it_cannot_serve_is_said_before_it_listens() {
     home.output(["gateway", "--model", model])
         .fails_with(2, &["no swarm given"]);
     home.output(["gateway"]).fails_with(2, &["--model"]);
+}
+
+#[test]
+fn a_hangup_reads_the_file_of_initial_peers_again() {
+    let (home, other_home) = (Home::new("swarm"), Home::new("swarm"));
+    let (server, other) = (home.serve(&[]), other_home.serve(&[]));
+    let file = home.path().join("peers");
+    std::fs::write(&file, &server.address).unwrap();
+    let flags = ["--initial-peers-file", file.to_str().unwrap()];
+    let (gateway, address) = ready(&home, &server.address, &flags);
+    let known = |count: &str| {
+        let (_, metrics) = admin_get(&address, "/metrics");
+        metrics.contains(&format!("\nswarm_dht_routing_table_peers {count}\n"))
+    };
+    assert!(known("1"));
+    std::fs::write(&file, &other.address).unwrap();
+    gateway.signal("HUP");
+    let began = Instant::now();
+    while !known("2") {
+        assert!(began.elapsed() < PATIENCE, "the new peer is not joined");
+    }
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().code, Some(0));
 }

@@ -96,6 +96,13 @@ impl DhtNode {
         room
     }
 
+    /// Forgets an initial peer; the others may have waited for it alone.
+    pub(super) fn remove_initial_peer(&mut self, peer: &Bytes, now: f64) {
+        if self.join.peers.remove(peer).is_some() && self.join.stage == Stage::Pinging {
+            self.search_own_id(now);
+        }
+    }
+
     /// Pings the initial peers whose time has come.
     pub(super) fn ping_initial_peers(&mut self, now: f64) {
         if !self.join.started {

@@ -72,6 +72,7 @@ fn servers_and_gaps_are_told_in_words_and_in_colours() {
         model: Some(model(servers, &["5:8"])),
         age: Duration::from_secs(3),
         scrolled: 0,
+        flag_to_join: "--lan",
     };
     let buffer = drawn(&picture, 130, 10);
     let lines = lines(&buffer);
@@ -91,7 +92,7 @@ fn servers_and_gaps_are_told_in_words_and_in_colours() {
     assert!(lines[5].contains("××××××××  offline"), "{lines:#?}");
     assert_eq!(
         lines[8],
-        "missing  5:8: block-server --model fable-7m --blocks 5:8 --initial-peers ADDR"
+        "missing  5:8: block-server --model fable-7m --blocks 5:8 --lan"
     );
     assert_eq!(lines[9], "q leaves   ↑ ↓ scroll");
     let color_at = |line: usize, text: &str| {
@@ -116,6 +117,7 @@ fn many_servers_scroll_and_a_small_screen_shows_what_fits() {
         model: Some(model),
         age: Duration::ZERO,
         scrolled: 180,
+        flag_to_join: "--lan",
     };
     let whole = lines(&drawn(&picture, 130, 25));
     assert!(whole[4].starts_with("s180 "), "{whole:#?}");
