@@ -12,6 +12,7 @@ mod decode;
 mod families;
 mod figure;
 mod format;
+mod gateway;
 mod hop;
 mod host;
 mod load;
@@ -83,6 +84,8 @@ enum Name {
     Chain,
     /// What a step costs beyond arithmetic, against a bare echo.
     Hop,
+    /// Answers through a gateway, against the library.
+    Gateway,
     /// Speed and bytes of the tensor codecs.
     Codec,
     /// A decode step of the embedded model, against what batching and caching save.
@@ -94,7 +97,12 @@ impl Name {
     /// more of the machine than the other. All cores where one process is measured.
     fn compute_threads(self) -> usize {
         match self {
-            Self::Chain | Self::Hop | Self::VsPetals | Self::Codec | Self::SpanStep => 1,
+            Self::Chain
+            | Self::Hop
+            | Self::Gateway
+            | Self::VsPetals
+            | Self::Codec
+            | Self::SpanStep => 1,
             _ => host::cores(),
         }
     }
@@ -119,6 +127,7 @@ fn main() -> Result<()> {
         Name::VsPetals => vs_petals::run(flags.quick)?,
         Name::Chain => chain::run(flags.quick)?,
         Name::Hop => hop::run(flags.quick)?,
+        Name::Gateway => gateway::run(flags.quick)?,
         Name::Codec => codec::run(flags.quick)?,
         Name::SpanStep => span_step::run(flags.quick)?,
     };

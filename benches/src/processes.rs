@@ -1,6 +1,7 @@
 //! Servers as processes of their own: ours and those that we are compared with. Dropping one ends it.
 
 mod block_server;
+mod gateway;
 pub(crate) mod llama_cpp;
 mod peers;
 mod petals_server;
@@ -13,6 +14,7 @@ use std::process::{Child, ChildStdout, Command};
 use anyhow::{Context, Result, bail};
 
 pub(crate) use block_server::{BlockServer, Holding};
+pub(crate) use gateway::Gateway;
 pub(crate) use petals_server::PetalsServer;
 pub(crate) use torch_blocks::TorchBlocks;
 

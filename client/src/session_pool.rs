@@ -70,7 +70,8 @@ impl<K: PartialEq> SessionPool<K> {
         }
     }
 
-    /// Takes the session that has most in common with a prompt, and how many tokens that is. It holds just these; the
+    /// Takes the session that has most in common with a prompt, and how many tokens that is: at least half of what it holds,
+    /// or it is of another conversation that only begins alike. It holds just these; the
     /// rest of `ids` is to be its prompt, which is empty if it held all of them.
     ///
     /// `length`: tokens that it must have room for, prompt and answer together. A session cannot grow beyond what it was
@@ -94,10 +95,10 @@ impl<K: PartialEq> SessionPool<K> {
         }
     }
 
-    /// Lets a session wait. It is ended instead if it is not usable or empty, and the ones that have waited longest are
+    /// Lets a session wait. It is ended instead if it is not usable or holds too little to be found, and the ones that have waited longest are
     /// ended for it if there are too many.
     pub fn give_back(&self, key: K, session: Session) {
-        if !session.is_usable() || session.ids().is_empty() {
+        if !session.is_usable() || session.ids().len() < self.limits.min_common.max(1) {
             return;
         }
         let since = Instant::now();
@@ -166,7 +167,7 @@ impl<K: PartialEq> SessionPool<K> {
             (at, common, held.len() - common)
         });
         common
-            .filter(|(_, common, _)| *common >= self.limits.min_common.max(1))
+            .filter(|(_, common, lost)| *common >= self.limits.min_common.max(1) && lost <= common)
             .min_by_key(|(_, common, lost)| (std::cmp::Reverse(*common), *lost))
             .map(|(at, common, _)| (at, common))
     }

@@ -136,18 +136,29 @@ proptest! {
         }
     }
 
-    /// The same code, the same scales: the same numbers in every dtype, in fewer bytes.
+    /// The same code, the same scales: the same numbers in every dtype, in fewer bytes, and for each row as if it were
+    /// alone.
     #[test]
-    fn an_implied_code_gives_the_same_values(
+    fn an_implied_code_gives_each_row_the_same_values_as_alone(
         bits in vec(any::<u32>(), 1..9000),
+        rows in 1_usize..5,
         dtype in select(vec![DType::F32, DType::F16, DType::BF16, DType::F64]),
     ) {
         let values: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
-        let packed = |compression| encode_f32(&values, &[values.len()], dtype, compression).unwrap();
-        let (sent, implied) = (packed(Compression::Blockwise8), packed(Compression::Blockwise8Implied));
-        prop_assert_eq!(implied.buffer.len(), values.len() + 4 * values.len().div_ceil(4096));
-        let bits = |tensor| decode_f32(tensor).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        prop_assert_eq!(bits(&implied), bits(&sent));
+        let row = values.len();
+        // Rows that differ in size, so that a shared scale would show.
+        let values: Vec<f32> = (0..rows)
+            .flat_map(|number| values.iter().map(move |value| value * [1.0, 8.0, 0.5, 64.0][number]))
+            .collect();
+        let packed = |values: &[f32], compression| {
+            encode_f32(values, &[values.len() / row, row], dtype, compression).unwrap()
+        };
+        let bits = |tensor| decode_f32(&tensor).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let implied = packed(&values, Compression::Blockwise8Implied);
+        prop_assert_eq!(implied.buffer.len(), values.len() + 4 * rows * row.div_ceil(4096));
+        let rows = values.chunks(row);
+        let alone: Vec<u32> = rows.flat_map(|row| bits(packed(row, Compression::Blockwise8))).collect();
+        prop_assert_eq!(bits(implied), alone);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use block_client::Swarm;
 use block_gateway::door::Door;
 use block_gateway::system::{SwarmSource, System};
 use block_gateway::{
-    ExecutionConfig, Executions, Gateway, GatewayConfig, Listener, PetalsChat, PetalsChatConfig,
-    ServedModel, metrics, page, router,
+    ExecutionConfig, Executions, Gateway, GatewayConfig, KeepConfig, Listener, PetalsChat,
+    PetalsChatConfig, ServedModel, metrics, page, router,
 };
 use block_network::Multiaddr;
 use block_program::http_port::metrics_routes;
@@ -38,6 +38,10 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
     let config = GatewayConfig {
         allow_route: flags.models.allow_route,
         repair_deadline: flags.door.repair_timeout,
+        keep: KeepConfig {
+            sessions: usize::from(flags.door.keep_sessions),
+            idle: flags.door.keep_session_seconds,
+        },
         ..GatewayConfig::default()
     };
     let door = door::door(&flags.door, flags.listen, &stop)?;

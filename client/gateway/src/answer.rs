@@ -1,6 +1,6 @@
 //! An answer of one or several choices, each a session of its own.
 //!
-//! - `choice`: the task of one choice, owned by the [`Answer`] that it sends to, ended with it
+//! - `session`: where its session comes from; `choice`: the task of one choice, owned by the [`Answer`] that it sends to, ended with it
 //! - `token_texts`: what each token says, for logarithms; `echo`: what the model makes of a prompt
 //!
 //! Choices send into one channel of [`CHANNEL`] events. A reader that is slow fills it and its own choices wait; nobody
@@ -8,6 +8,7 @@
 
 mod choice;
 mod echo;
+mod session;
 mod token_texts;
 
 use std::sync::Arc;
@@ -73,6 +74,8 @@ pub(crate) struct Ended {
     pub(crate) reason: &'static str,
     /// Tokens of the choice.
     pub(crate) tokens: usize,
+    /// Tokens of its prompt that servers had before.
+    pub(crate) cached: usize,
     pub(crate) account: Account,
 }
 

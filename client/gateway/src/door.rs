@@ -55,6 +55,7 @@ pub use config::{DoorConfig, DoorError, KeyText};
 pub use keys::BadKey;
 pub use origin::BadOrigin;
 pub use pace::Pace;
+pub(crate) use queue::Waited;
 pub use queue::{Queue, Seat};
 pub use rate::{BadRate, Rate};
 pub use request_id::RequestId;

@@ -7,6 +7,7 @@ use block_network::unix_time;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_error::{ApiError, ErrorCode};
+use crate::kept::{KeepConfig, KeptSessions};
 use crate::running::Running;
 use crate::served_model::ServedModel;
 use crate::system::Accounts;
@@ -19,6 +20,7 @@ pub struct Gateway(Arc<Shared>);
 struct Shared {
     models: Vec<Arc<ServedModel>>,
     running: Running,
+    kept: KeptSessions,
     accounts: Accounts,
     config: GatewayConfig,
     stop: CancellationToken,
@@ -42,6 +44,8 @@ pub struct GatewayConfig {
     pub reader_patience: Duration,
     /// Whether every caller may name the servers of its route. Default no.
     pub allow_route: bool,
+    /// Sessions that wait for the next turn of their conversation.
+    pub keep: KeepConfig,
 }
 
 impl Default for GatewayConfig {
@@ -54,6 +58,7 @@ impl Default for GatewayConfig {
             ping_period: Duration::from_secs(15),
             reader_patience: Duration::from_secs(60),
             allow_route: false,
+            keep: KeepConfig::default(),
         }
     }
 }
@@ -62,20 +67,23 @@ impl Gateway {
     /// A gateway to these models; of two with one name the first is served.
     #[must_use]
     pub fn new(models: Vec<ServedModel>, config: GatewayConfig) -> Self {
+        let stop = CancellationToken::new();
         Self(Arc::new(Shared {
+            kept: KeptSessions::new(config.keep, stop.clone()),
             models: models.into_iter().map(Arc::new).collect(),
             running: Running::default(),
             accounts: Accounts::default(),
             config,
-            stop: CancellationToken::new(),
+            stop,
             started_at: unix_time(),
         }))
     }
 
-    /// Ends every answer under way with an error, and refuses new ones. Returns when their sessions are closed, or after
+    /// Ends every answer under way with an error and every session that waits, and refuses new ones. Returns when their sessions are closed, or after
     /// two seconds.
     pub async fn stop(&self) {
         self.0.stop.cancel();
+        self.0.kept.end_all();
         // Whoever is late ends with the process.
         let _ = tokio::time::timeout(CLOSE_DEADLINE, self.0.running.idle()).await;
     }
@@ -129,6 +137,10 @@ impl Gateway {
         &self.0.config
     }
 
+    pub(crate) fn kept(&self) -> &KeptSessions {
+        &self.0.kept
+    }
+
     pub(crate) fn running(&self) -> &Running {
         &self.0.running
     }
@@ -141,6 +153,13 @@ impl Gateway {
     /// When it was made, in Unix time.
     pub(crate) fn started_at(&self) -> f64 {
         self.0.started_at
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Whoever tends the sessions that wait ends, and they with it.
+        self.stop.cancel();
     }
 }
 

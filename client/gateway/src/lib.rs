@@ -2,7 +2,7 @@
 //!
 //! - [`Gateway`]: what all requests share; [`ServedModel`]: a model in it; [`router`]: which path does what
 //! - `request`: what is asked → `endpoints` → `answer`: sessions and their tokens → `reply`: what is told
-//! - `running`: the answers under way, and their end; `track`, [`metrics`]: what is counted
+//! - `running`: the answers under way, and their end; `kept`: sessions that wait for the next turn; `track`, [`metrics`]: what is counted
 //! - [`door`]: who comes in, how many at once, and for how long; `who`: who asks, as handlers see it
 //! - [`Executions`], [`PetalsChat`]: the APIs of other programs over the same answers; `websocket`: a bounded socket;
 //!   `terms`: the door's limits for work that goes on after its handshake
@@ -24,6 +24,7 @@ mod chat_style;
 mod endpoints;
 mod execution;
 mod gateway;
+mod kept;
 mod listener;
 mod patient_stream;
 mod petals_chat;
@@ -41,6 +42,7 @@ mod who;
 pub use api_error::{ApiError, ErrorCode};
 pub use execution::{ExecutionConfig, Executions};
 pub use gateway::{Gateway, GatewayConfig};
+pub use kept::KeepConfig;
 pub use listener::{Listener, ListenerConfig, Tls, TlsError};
 pub use petals_chat::{PetalsChat, PetalsChatConfig};
 pub use routes::router;

@@ -85,6 +85,31 @@ pub(crate) fn record_prompt(model: &str, tokens: usize) {
     histogram!("block_gateway_request_prompt_tokens", "model" => model).record(tokens as f64);
 }
 
+/// A session that waits for the next turn of its conversation, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct KeptSession(());
+
+impl KeptSession {
+    pub(crate) fn begin() -> Self {
+        gauge!("block_gateway_sessions_kept").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for KeptSession {
+    fn drop(&mut self) {
+        gauge!("block_gateway_sessions_kept").decrement(1.0);
+    }
+}
+
+/// Counts a chat that looked for a session that waits, and how many tokens of its prompt the one that it found `held`.
+pub(crate) fn record_reuse(model: &str, held: Option<usize>) {
+    let outcome = if held.is_some() { "hit" } else { "miss" };
+    counter!("block_gateway_session_reuse_total", "outcome" => outcome).increment(1);
+    counter!("block_gateway_cached_prompt_tokens_total", "model" => model.to_owned())
+        .increment(held.unwrap_or(0) as u64);
+}
+
 /// Observes how long a request waited for its turn.
 pub fn record_queue_wait(model: &str, waited: Duration) {
     histogram!("block_gateway_queue_wait_seconds", "model" => model.to_owned())

@@ -129,11 +129,13 @@ impl Envelope {
         self.accounts.publish(told);
     }
 
-    fn usage(&self, completion_tokens: usize) -> Value {
+    /// `cached`: tokens of the prompts that servers had before.
+    fn usage(&self, completion_tokens: usize, cached: usize) -> Value {
         json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": self.prompt_tokens + completion_tokens,
+            "prompt_tokens_details": { "cached_tokens": cached },
         })
     }
 }

@@ -2,41 +2,65 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::api_error::ApiError;
-use crate::door::Caller;
+use crate::door::{Caller, Waited};
+use crate::kept::Owner;
 
 /// Who asks. Routes that no door stands before are for anybody, who may do everything.
 #[derive(Debug, Clone)]
-pub(crate) struct Who(Option<Caller>);
+pub(crate) struct Who {
+    caller: Option<Caller>,
+    /// How long its request waited for its turn, if it had to take one.
+    waited: Option<Duration>,
+}
 
 impl<S: Sync> FromRequestParts<S> for Who {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get().cloned()))
+        let waited = parts.extensions.get().map(|Waited(waited)| *waited);
+        Ok(Self {
+            caller: parts.extensions.get().cloned(),
+            waited,
+        })
     }
 }
 
 impl Who {
     /// The name of its key. Fit for logs.
     pub(crate) fn name(&self) -> Arc<str> {
-        self.0
+        self.caller
             .as_ref()
             .map_or_else(|| "anybody".into(), |caller| caller.name().into())
     }
 
     pub(crate) fn is_admin(&self) -> bool {
-        self.0.as_ref().is_none_or(Caller::is_admin)
+        self.caller.as_ref().is_none_or(Caller::is_admin)
+    }
+
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        self.waited
+    }
+
+    /// Whose a session with a model is that is opened for it.
+    pub(crate) fn owner(&self, model: &str) -> Owner {
+        Owner {
+            model: model.to_owned(),
+            caller: self.name(),
+            address: self.caller.as_ref().and_then(Caller::address),
+            route: None,
+        }
     }
 
     /// # Errors
     /// 403: its key is not for this model.
     pub(crate) fn may_use(&self, model: &str) -> Result<(), ApiError> {
-        let Some(caller) = self.0.as_ref().filter(|caller| !caller.may_use(model)) else {
+        let Some(caller) = self.caller.as_ref().filter(|caller| !caller.may_use(model)) else {
             return Ok(());
         };
         let text = format!("the key {} is not for the model {model}", caller.name());

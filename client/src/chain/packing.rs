@@ -26,8 +26,10 @@ pub(super) async fn pack(
     let codec = if entrance.codecs.is_empty() {
         entrance.input.codec
     } else {
+        // By one token, so that a token is rounded alike whatever is sent with it.
+        let token = [config.batch, 1, config.hidden];
         let listed = |codec: Compression| entrance.codecs.contains(&codec);
-        config.codec.choose(dtype, shape, listed)
+        config.codec.choose(dtype, token, listed)
     };
     let packed = if is_small(hidden.len()) {
         encode_f32(hidden, &shape, dtype, codec)

@@ -90,6 +90,10 @@ async fn too_little_in_common_leaves_a_session_where_it_is() {
     assert_eq!(held(&pool, &[1, 2, 9, 9]), None);
     assert_eq!(held(&pool, &[]), None);
     assert_eq!(held(&pool, &[1, 2, 3, 9]), Some(3));
+    // Another conversation that begins alike is not lost for this one.
+    pool.give_back("model", holding(&[1, 2, 3, 4, 5, 6, 7]));
+    assert_eq!(held(&pool, &[1, 2, 3, 9]), None);
+    assert_eq!(held(&pool, &[1, 2, 3, 4, 9]), Some(4));
 }
 
 #[tokio::test]

@@ -149,10 +149,8 @@ async fn lengths_are_held_and_long_inputs_are_cut() {
     let input = numbers(1, 2500 * HIDDEN);
     let output = chain.step(&input, None).await.unwrap();
     assert_eq!(output.len(), input.len());
-    // Rounding goes by blocks of 4096 numbers, so the model must cut in the same places.
-    let mut wanted = model.step(&input[..2048 * HIDDEN]);
-    wanted.extend(model.step(&input[2048 * HIDDEN..]));
-    assert_eq!(output, wanted);
+    // Each token is rounded by itself, so it does not matter where the chain cuts.
+    assert_eq!(output, model.step(&input));
     assert_eq!(chain.position(), 2500);
 }
 

@@ -38,25 +38,31 @@ pub(super) fn longest(numel: usize) -> Option<usize> {
 
 /// Packs `values`.
 pub(super) fn encode(values: &[f32]) -> Vec<u8> {
-    let scales = scales(values);
+    let scales = scales(values, values.len());
     let mut out = Vec::with_capacity(longest(values.len()).unwrap_or(0));
     out.extend_from_slice(&(scales.len() as i64).to_le_bytes());
     out.extend_from_slice(&(ENTRIES as i64).to_le_bytes());
     out.extend_from_slice(&none::f32_bytes(&scales));
     out.extend_from_slice(&none::f32_bytes(&DYNAMIC_MAP.code));
-    put_indices(&mut out, values, &scales);
+    put_indices(&mut out, values, values.len(), &scales);
     out
 }
 
+/// What shares a scale: the blocks of each row of so many, the last one of a row shorter.
+fn blocks<T>(values: &[T], row: usize) -> impl Iterator<Item = &[T]> {
+    let rows = values.chunks(row.max(1));
+    rows.flat_map(|row| row.chunks(BLOCK))
+}
+
 /// Largest magnitude of each block.
-pub(super) fn scales(values: &[f32]) -> Vec<f32> {
-    values.chunks(BLOCK).map(absmax).collect()
+pub(super) fn scales(values: &[f32], row: usize) -> Vec<f32> {
+    blocks(values, row).map(absmax).collect()
 }
 
 /// Appends the index of every value in the fixed code.
-pub(super) fn put_indices(out: &mut Vec<u8>, values: &[f32], scales: &[f32]) {
+pub(super) fn put_indices(out: &mut Vec<u8>, values: &[f32], row: usize, scales: &[f32]) {
     let map = &*DYNAMIC_MAP;
-    for (values, &scale) in values.chunks(BLOCK).zip(scales) {
+    for (values, &scale) in blocks(values, row).zip(scales) {
         // A block of zeros has no scale to divide by.
         let divisor = if scale == 0.0 { 1.0 } else { scale };
         map.put_nearest(out, values, divisor);
@@ -84,13 +90,18 @@ pub(super) fn decode(buffer: &[u8], numel: usize) -> Result<Vec<f32>, DecodeErro
         return Err(wrong_length(buffer.len(), numel));
     }
     let table = codebook::table(code, rest)?;
-    Ok(look_up_all(&table, rest, scales))
+    Ok(look_up_all(&table, rest, numel, scales))
 }
 
 /// The values of `indices` in `table`, each times its block's scale; `scales` are f32, still as bytes.
-pub(super) fn look_up_all(table: &[f32; ENTRIES], indices: &[u8], scales: &[u8]) -> Vec<f32> {
+pub(super) fn look_up_all(
+    table: &[f32; ENTRIES],
+    indices: &[u8],
+    row: usize,
+    scales: &[u8],
+) -> Vec<f32> {
     let mut values = Vec::with_capacity(indices.len());
-    for (indices, &scale) in indices.chunks(BLOCK).zip(scales.as_chunks::<4>().0) {
+    for (indices, &scale) in blocks(indices, row).zip(scales.as_chunks::<4>().0) {
         let scale = f32::from_le_bytes(scale);
         values.extend(
             indices

@@ -87,7 +87,9 @@ pub fn decode_f32(tensor: &WireTensor) -> Result<Vec<f32>, DecodeError> {
         Compression::Float16 => float16::decode(buffer, numel)?,
         Compression::Quantile8 | Compression::Uniform8 => codebook::decode(buffer, numel)?,
         Compression::Blockwise8 => blockwise8::decode(buffer, numel)?,
-        Compression::Blockwise8Implied => blockwise8_implied::decode(buffer, numel)?,
+        Compression::Blockwise8Implied => {
+            blockwise8_implied::decode(buffer, numel, row_length(&tensor.shape))?
+        }
     };
     if tensor.dtype == DType::BF16 {
         halves::round_bf16(&mut values);
@@ -117,11 +119,11 @@ fn pack(
         Compression::Quantile8 => Ok(quantile8::encode(values)),
         Compression::Uniform8 => Ok(uniform8::encode(values)),
         Compression::Blockwise8 => Ok(blockwise8::encode(values)),
-        Compression::Blockwise8Implied => Ok(blockwise8_implied::encode(values)),
+        Compression::Blockwise8Implied => Ok(blockwise8_implied::encode(values, row_length(shape))),
     }
 }
 
 /// Length of the last axis; a scalar is a row of one.
-fn row_length(shape: &[usize]) -> usize {
+pub(super) fn row_length(shape: &[usize]) -> usize {
     shape.last().copied().unwrap_or(1)
 }

@@ -1,5 +1,6 @@
 //! Sizes that every codec checks: what a header promises against what arrived.
 
+use super::floats::row_length;
 use super::{Compression, blockwise8, blockwise8_implied, codebook, float16, mean_std, none};
 use crate::error::DecodeError;
 use crate::limits::{MAX_TENSOR_BYTES, MAX_TENSOR_DIMS, MAX_TENSOR_ELEMENTS};
@@ -42,7 +43,7 @@ pub fn longest_buffer(
         Compression::Float16 => float16::longest(numel),
         Compression::Quantile8 | Compression::Uniform8 => codebook::longest(numel),
         Compression::Blockwise8 => blockwise8::longest(numel),
-        Compression::Blockwise8Implied => blockwise8_implied::longest(numel),
+        Compression::Blockwise8Implied => blockwise8_implied::longest(numel, row_length(shape)),
     };
     let bytes = bytes.unwrap_or(usize::MAX);
     DecodeError::check_len("tensor bytes", bytes, MAX_TENSOR_BYTES)?;

@@ -49,7 +49,7 @@ pub enum Compression {
     Uniform8 = 4,
     /// 8-bit indices into a fixed code, scaled by each block's largest magnitude.
     Blockwise8 = 5,
-    /// As [`Blockwise8`](Self::Blockwise8), without the code: both sides know it. Ours, from [`FIRST_OWN`](Self::FIRST_OWN) up.
+    /// Each last-axis row as [`Blockwise8`](Self::Blockwise8), without the code: both sides know it. Ours, from [`FIRST_OWN`](Self::FIRST_OWN) up.
     Blockwise8Implied = 69,
 }
 

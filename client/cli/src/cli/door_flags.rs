@@ -76,6 +76,26 @@ pub(crate) struct DoorFlags {
     )]
     pub(crate) repair_timeout: Duration,
 
+    /// Conversations whose sessions wait for their next turn, which then runs its new tokens only; 0: none
+    #[arg(
+        long,
+        env = "SWARM_KEEP_SESSIONS",
+        value_name = "N",
+        default_value = "4"
+    )]
+    pub(crate) keep_sessions: u16,
+
+    /// How long each waits, seconds
+    #[arg(
+        long,
+        env = "SWARM_KEEP_SESSION_SECONDS",
+        value_name = "S",
+        default_value = "120",
+        value_parser = parse_patience,
+        hide_short_help = true
+    )]
+    pub(crate) keep_session_seconds: Duration,
+
     /// Largest body of a request, bytes, up to 2 MiB
     #[arg(
         long,

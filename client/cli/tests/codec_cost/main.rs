@@ -3,7 +3,8 @@
 //!
 //! A chain is the blocks of a model, cut, with every link (to the first server, between servers, back to the client)
 //! crossed by the codec that travels there. That is all a chain is to its numbers, so no server is started here. The
-//! codec without a table decodes to the same values as the one with it (`block-protocol` shows that).
+//! codec without a table decodes each token to the same values as the one with it decodes that token alone
+//! (`block-protocol` shows that).
 //!
 //! | file          | holds                                                        |
 //! |---------------|--------------------------------------------------------------|

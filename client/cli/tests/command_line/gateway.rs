@@ -60,6 +60,10 @@ fn it_answers_counts_and_ends_streams_politely() {
     for line in [
         "block_gateway_generated_tokens_total{model=\"fable-7m\"} 4",
         "block_gateway_http_requests_total{route=\"/v1/chat/completions\",method=\"POST\",code=\"200\"} 1",
+        "block_gateway_queue_wait_seconds_count{model=\"fable-7m\"} 1",
+        "block_gateway_session_reuse_total{outcome=\"miss\"} 1",
+        // So few tokens are not worth keeping.
+        "block_gateway_sessions_kept 0",
         "block_client_sessions_active 0",
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");

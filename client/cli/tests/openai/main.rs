@@ -1,9 +1,13 @@
-//! OpenAI's official clients, unmodified, against `swarm gateway`: what `suite.py` and `suite.mjs` say.
+//! Clients of OpenAI's API, unmodified, against `swarm gateway`: the official ones by `suite.py` and `suite.mjs`,
+//! `async-openai`, and a crowd.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a test fails by panicking, and shows what the suites say"
 )]
+
+mod crowd;
+mod rust_client;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;

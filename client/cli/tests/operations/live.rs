@@ -1,11 +1,12 @@
 //! A swarm of three servers under load, and a Prometheus that watches it.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use block_testing::home::Server;
-use block_testing::{Home, SwarmRun, fable};
+use block_testing::{Home, HttpGateway, SwarmRun, admin_get, fable};
 
 use crate::catalogue::assert_documented;
 use crate::exposition::parse;
@@ -51,6 +52,7 @@ fn prometheus_sees_what_happened() {
         .chain([&known.address.as_str()])
         .map(|address| get(address, "/metrics"))
         .collect();
+    let texts = [texts, vec![of_gateway(&first.address)]].concat();
     for text in &texts {
         assert_promtool_takes(text);
         assert!(!text.contains(" summary\n"), "{text}");
@@ -67,6 +69,31 @@ fn prometheus_sees_what_happened() {
         await_queries(&prometheus);
     });
     await_quiet_alerts(&prometheus);
+}
+
+/// What a gateway exports that has answered once.
+fn of_gateway(server: &str) -> String {
+    let gateway = HttpGateway::spawn("operations", &fable(), server, &[]);
+    let address = gateway.await_ready().replace("http://", "");
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let body = r#"{"model": "fable-7m", "max_tokens": 2, "messages": [{"role": "user", "content": "Once"}]}"#;
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("completion_tokens"), "{answer}");
+    eventually(|| {
+        let (_, text) = admin_get(&address, "/metrics");
+        // The last to be counted, when its last byte has gone.
+        if text.contains("block_gateway_http_request_duration_seconds_count") {
+            return Ok(text);
+        }
+        Err(text)
+    })
 }
 
 /// `swarm run` with a metrics port.

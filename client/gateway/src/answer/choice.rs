@@ -1,21 +1,21 @@
-//! The task of one choice: opens a session, brings its tokens, closes the session.
+//! The task of one choice: finds a session, brings its tokens, keeps the session for the next turn or closes it.
 //!
 //! It ends by itself, by an error, when its answer is cancelled or dropped, or when the reader takes nothing for too
-//! long. The session is closed in each case, which frees its caches at the servers.
+//! long. Only after the first may the session be kept; otherwise it is closed, which frees its caches at the servers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use block_client::{
-    FinishReason, GenerateConfig, RouteRequest, Session, SessionConfig, SessionError,
-};
+use block_client::{FinishReason, GenerateConfig, Session, SessionError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
+use super::session::{Found, Sessions};
 use super::token_texts::{Held, TokenTexts};
 use super::{Account, Ended, Event, Piece, echo};
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
+use crate::kept::Owner;
 use crate::metrics::{GenerationRecord, Outcome};
 use crate::running::{CountedSession, RunningAnswer, Stage};
 use crate::served_model::ServedModel;
@@ -35,6 +35,8 @@ pub(crate) struct ChoicePlan {
     pub(crate) allowed: Option<Vec<block_network::PeerId>>,
     /// When the request came.
     pub(crate) arrived: Instant,
+    /// Whose conversation it is, if it may go on in a session that waited, and wait itself.
+    pub(crate) keep: Option<Owner>,
 }
 
 /// What the task of a choice holds.
@@ -69,22 +71,60 @@ impl Choice {
         };
         let _counted = CountedSession::new(&self.gateway, (&self.answer, plan.choice));
         let mut record = GenerationRecord::begin(self.model.name(), plan.arrived);
-        let mut session = match self.unless_cancelled(self.open(&plan)).await {
-            Ok(Ok(session)) => session,
+        let sessions = Sessions {
+            gateway: &self.gateway,
+            model: &self.model,
+            plan: &plan,
+        };
+        let mut found = match self.unless_cancelled(sessions.find()).await {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => return self.end(record, Broken::Failed(error)).await,
             Err(broken) => return self.end(record, broken).await,
         };
         record.opened();
-        let told = self.tell(plan, &mut session, &mut record).await;
+        let mut told = self.tell(&plan, &mut found, &mut record).await;
+        if let Err(Broken::Failed(error)) = &told
+            && found.held > 0
+            && record.is_silent()
+        {
+            // Servers that it knew may be gone, or have lost it: the caller asked for an answer, not for this session.
+            tracing::debug!(id = %self.answer.id, code = error.code().name(), "a kept session failed");
+            found.session.close().await;
+            found = match self.unless_cancelled(sessions.open()).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => return self.end(record, Broken::Failed(error)).await,
+                Err(broken) => return self.end(record, broken).await,
+            };
+            told = self.tell(&plan, &mut found, &mut record).await;
+        }
+        let session = found.session;
         match told {
             Ok(ended) => {
                 record.end(Outcome::of(ended.reason));
+                // Before its caller knows that it has ended, who may go on at once.
+                let left = self.keep(&plan, session);
                 // If nobody reads it, nobody needs it.
-                let _ = tokio::join!(self.send(Event::Ended(ended)), session.close());
+                let _ = tokio::join!(self.send(Event::Ended(ended)), close(left));
             }
             Err(broken) => {
                 tokio::join!(self.end(record, broken), session.close());
             }
+        }
+    }
+
+    /// Lets the session wait for the next turn; gives it back if it may not.
+    fn keep(&self, plan: &ChoicePlan, session: Session) -> Option<Session> {
+        match &plan.keep {
+            Some(owner) if !self.answer.cancelled.is_cancelled() => {
+                let kept = self.gateway.kept();
+                let left = kept.keep(owner, &self.answer.id, session);
+                // Whoever cancelled it just now may have looked too early.
+                if self.answer.cancelled.is_cancelled() {
+                    kept.end(&self.answer.id, |_| true);
+                }
+                left
+            }
+            Some(_) | None => Some(session),
         }
     }
 
@@ -127,71 +167,29 @@ impl Choice {
         }
     }
 
-    async fn open(&self, plan: &ChoicePlan) -> Result<Session, ApiError> {
-        let remote = self.model.remote();
-        let config = self.gateway.config();
-        // What the servers already hold of the prompt is theirs; the session asks for all.
-        let max_length = plan
-            .prompt
-            .len()
-            .saturating_add(plan.config.max_tokens)
-            .max(1);
-        // Blocks without a server are told early: whoever waits for them does not wait for a slow one.
-        let route = RouteRequest {
-            pinned: plan.route.clone(),
-            allowed: plan.allowed.clone(),
-            ..RouteRequest::new(0..remote.view.num_blocks(), max_length)
-        };
-        remote
-            .view
-            .route_soon(&route, config.no_route_patience)
-            .await?;
-        let session = SessionConfig {
-            pinned: plan.route.clone(),
-            allowed: plan.allowed.clone(),
-            open_deadline: config.open_deadline,
-            repair_deadline: config.repair_deadline,
-            ..SessionConfig::new(max_length)
-        };
-        Ok(remote.session(session).await?)
-    }
-
     async fn tell(
         &self,
-        plan: ChoicePlan,
-        session: &mut Session,
+        plan: &ChoicePlan,
+        found: &mut Found,
         record: &mut GenerationRecord,
     ) -> Result<Ended, Broken> {
-        let ChoicePlan {
-            choice,
-            mut prompt,
-            echo,
-            config,
-            arrived,
-            ..
-        } = plan;
-        let route = session.stats().route;
+        let choice = plan.choice;
+        let before = found.session.stats();
+        let route = before.route;
         self.answer.note(choice, |progress| {
             progress.stage = Stage::Prefill;
             progress.route = route;
         });
-        let texts = config
-            .logprobs
-            .map(|_| TokenTexts::new(self.model.remote().local.tokenizer.clone()));
-        let mut held = Held::new(texts, prompt.last().copied());
-        if let Some(text) = echo {
-            if let Some(top) = config.logprobs {
-                let logprobs = echo::logprobs(session, &prompt, top);
-                held = held.after_echo(self.unless_cancelled(logprobs).await??);
-                prompt.clear();
-            }
-            self.send_piece(choice, text, &mut held).await?;
-        }
-        if config.max_tokens == 0 {
+        let (mut held, prompt) = self.begin(plan, found).await?;
+        let Found {
+            session, cached, ..
+        } = found;
+        if plan.config.max_tokens == 0 {
             return Ok(Ended {
                 choice,
                 reason: FinishReason::Length.as_str(),
                 tokens: 0,
+                cached: *cached,
                 account: Account {
                     route: session.stats().route,
                     ..Account::default()
@@ -199,13 +197,13 @@ impl Choice {
             });
         }
         let mut first = None;
-        let mut generation = session.generate(prompt, config)?;
+        let mut generation = session.generate(prompt, plan.config.clone())?;
         loop {
             let Some(token) = self.unless_cancelled(generation.next()).await? else {
                 break;
             };
             let token = token?;
-            first.get_or_insert_with(|| arrived.elapsed());
+            first.get_or_insert_with(|| plan.arrived.elapsed());
             record.token(token.took);
             self.answer.note(choice, |progress| {
                 progress.stage = Stage::Generating;
@@ -233,13 +231,39 @@ impl Choice {
             choice,
             reason: finished.reason.as_str(),
             tokens: finished.ids.len(),
+            cached: *cached,
             account: Account {
                 route: stats.route,
                 first_token_ms: first.map(|first: Duration| first.as_secs_f64() * 1e3),
                 tokens_per_second: finished.tokens_per_second(),
-                failovers: stats.failovers,
+                // A session that waited has a past.
+                failovers: stats.failovers - before.failovers,
             },
         })
+    }
+
+    /// What holds logarithms back until their text is certain, and the part of the prompt that is left to run: none where
+    /// its own logarithms were asked for.
+    async fn begin(
+        &self,
+        plan: &ChoicePlan,
+        found: &mut Found,
+    ) -> Result<(Held, Vec<u32>), Broken> {
+        let texts = plan
+            .config
+            .logprobs
+            .map(|_| TokenTexts::new(self.model.remote().local.tokenizer.clone()));
+        let mut held = Held::new(texts, plan.prompt.last().copied());
+        let mut prompt: Vec<u32> = plan.prompt.iter().skip(found.held).copied().collect();
+        if let Some(text) = plan.echo.clone() {
+            if let Some(top) = plan.config.logprobs {
+                let logprobs = echo::logprobs(&mut found.session, &prompt, top);
+                held = held.after_echo(self.unless_cancelled(logprobs).await??);
+                prompt.clear();
+            }
+            self.send_piece(plan.choice, text, &mut held).await?;
+        }
+        Ok((held, prompt))
     }
 
     async fn send_piece(&self, choice: usize, text: String, held: &mut Held) -> Result<(), Broken> {
@@ -250,5 +274,11 @@ impl Choice {
             logprobs,
         }))
         .await
+    }
+}
+
+async fn close(session: Option<Session>) {
+    if let Some(session) = session {
+        session.close().await;
     }
 }

@@ -1,5 +1,6 @@
 //! Who calls, as handlers see it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::keys::ApiKey;
@@ -9,6 +10,8 @@ use crate::{ApiError, ErrorCode};
 #[derive(Debug, Clone)]
 pub struct Caller {
     name: Arc<str>,
+    /// Of one without a key.
+    address: Option<IpAddr>,
     is_admin: bool,
     models: Option<Arc<[String]>>,
 }
@@ -17,15 +20,17 @@ impl Caller {
     pub(super) fn with_key(key: &ApiKey) -> Self {
         Self {
             name: Arc::clone(&key.name),
+            address: None,
             is_admin: key.is_admin,
             models: key.models.clone(),
         }
     }
 
     /// Somebody without a key. `is_admin`: only people of this machine get this far.
-    pub(super) fn anybody(is_admin: bool) -> Self {
+    pub(super) fn anybody(address: Option<IpAddr>, is_admin: bool) -> Self {
         Self {
             name: "anybody".into(),
+            address,
             is_admin,
             models: None,
         }
@@ -35,6 +40,12 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it calls from, if it has no key: what else tells it from others.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether it may see and end the requests of others.

@@ -18,6 +18,7 @@ use super::answer_body::{self, Bounds};
 use super::credential::Protocol;
 use super::pace::{Pace, too_many};
 use super::paths::{self, Access};
+use super::queue::Waited;
 use super::rate::{Allowance, Bucket};
 use super::{Caller, Door, RequestId, address, credential};
 use crate::terms::too_late;
@@ -99,7 +100,7 @@ impl Door {
         let access = paths::access(request.uri.path());
         let is_here = || address::is_this_machine(&request.headers, peer);
         if access == Access::Open || (access == Access::ThisMachine && is_here()) {
-            let caller = key.map_or_else(|| Caller::anybody(false), Caller::with_key);
+            let caller = key.map_or_else(|| Caller::anybody(ip, false), Caller::with_key);
             return Ok(Admitted {
                 caller,
                 allowance: None,
@@ -124,7 +125,7 @@ impl Door {
         let caller = match key {
             Some(key) => Caller::with_key(key),
             None if self.0.asks_for_keys => return Err(refused(no_key(sent.is_some()))),
-            None => Caller::anybody(self.0.is_local),
+            None => Caller::anybody(ip, self.0.is_local),
         };
         if matches!(access, Access::Admin | Access::ThisMachine) {
             caller.require_admin().map_err(refused)?;
@@ -138,13 +139,16 @@ impl Door {
     }
 
     /// Reads the body, takes a seat if need be, and runs the handler.
-    async fn serve(&self, parts: Parts, body: Body, next: Next) -> Result<Response, ApiError> {
+    async fn serve(&self, mut parts: Parts, body: Body, next: Next) -> Result<Response, ApiError> {
         let deadline = Instant::now() + self.0.config.request_timeout;
         let id = parts.extensions.get::<RequestId>().cloned();
         let id = id.unwrap_or_else(|| RequestId::of(&parts.headers));
         let body = self.read(&parts, body).await?;
         let seat = if paths::makes_text(&parts.method, parts.uri.path()) {
-            Some(self.queue().seat().await?)
+            let asked = Instant::now();
+            let seat = self.queue().seat().await?;
+            parts.extensions.insert(Waited(asked.elapsed()));
+            Some(seat)
         } else {
             None
         };

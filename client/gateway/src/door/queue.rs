@@ -27,6 +27,10 @@ pub struct Seat {
     _permit: OwnedSemaphorePermit,
 }
 
+/// In the extensions of a request that has a seat: how long it waited for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waited(pub(crate) Duration);
+
 /// One that waits, counted while it lives.
 struct Waiting<'a>(&'a AtomicUsize);
 

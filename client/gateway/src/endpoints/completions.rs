@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::answer::{Answer, AnswerPlan, ChoicePlan};
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
-use crate::metrics::record_prompt;
+use crate::kept::Owner;
+use crate::metrics::{record_prompt, record_queue_wait};
 use crate::reply::{self, Envelope, Shape, StreamPatience};
 use crate::request::{AnswerOptions, ChatRequest, JsonBody, TextRequest};
 use crate::served_model::ServedModel;
@@ -146,6 +147,9 @@ impl Question {
             accounts: gateway.accounts().clone(),
         };
         record_prompt(self.model.name(), prompt_tokens);
+        if let Some(waited) = self.caller.waited() {
+            record_queue_wait(self.model.name(), waited);
+        }
         let count = choices.len();
         let plan = AnswerPlan {
             id: envelope.id.clone(),
@@ -170,6 +174,14 @@ impl Question {
         }
     }
 
+    /// Whose conversation a choice goes on with: of several only the first, and no text that is completed.
+    fn owner(&self, time: usize) -> Option<Owner> {
+        (self.shape == Shape::Chat && time == 0).then(|| Owner {
+            route: self.options.route.clone(),
+            ..self.caller.owner(self.model.name())
+        })
+    }
+
     /// Those of the first prompt come first.
     fn choices(&self) -> Vec<ChoicePlan> {
         let times = self.options.choices;
@@ -192,6 +204,7 @@ impl Question {
                     route: self.options.route.clone(),
                     allowed: None,
                     arrived: self.arrived,
+                    keep: self.owner(time),
                 });
             }
         }

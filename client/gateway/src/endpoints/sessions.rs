@@ -1,4 +1,5 @@
-//! `GET /v1/sessions`, `DELETE /v1/sessions/{id}`, `POST /v1/cancel/{id}`: the answers under way, and their end.
+//! `GET /v1/sessions`, `DELETE /v1/sessions/{id}`, `POST /v1/cancel/{id}`: the answers under way, and their end. The
+//! session that waits for what follows an answer is known by its id, too.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,6 +25,9 @@ pub(crate) async fn cancel(
     let answer = gateway.running().find(&id);
     // Whoever may not end it need not learn that it is there.
     let Some(answer) = answer.filter(|answer| caller.may_end(&answer.caller)) else {
+        if gateway.kept().end(&id, |owner| caller.may_end(owner)) {
+            return Ok(Json(json!({ "id": id, "cancelled": true })));
+        }
         return Err(ApiError::new(
             ErrorCode::NotFound,
             "there is no such answer under way: it has ended, or never was",
@@ -33,6 +37,8 @@ pub(crate) async fn cancel(
         ErrorCode::Cancelled,
         "the answer was cancelled by request",
     ));
+    // It may have ended just now, with somebody slow still reading.
+    gateway.kept().end(&id, |owner| caller.may_end(owner));
     Ok(Json(json!({ "id": id, "cancelled": true })))
 }
 

@@ -100,6 +100,7 @@ impl Question {
                 route: None,
                 allowed,
                 arrived,
+                keep: None,
             },
             model,
         })

@@ -78,6 +78,9 @@ pub const CATALOGUE: &[Metric] = &[
     metric("block_gateway_request_generated_tokens", Kind::Histogram(TOKENS), &[MODEL], "Output length per request."),
     metric("block_gateway_generations_total", Kind::Counter, &[MODEL, ("finish_reason", Outcome::TEXTS)], "Generations ended."),
     metric("block_gateway_generations", Kind::Gauge, &[MODEL, ("state", STATES)], "Generations now."),
+    zeroed(metric("block_gateway_sessions_kept", Kind::Gauge, &[], "Sessions kept for the next turn of their conversation.")),
+    zeroed(metric("block_gateway_session_reuse_total", Kind::Counter, &[("outcome", &["hit", "miss"])], "Chats that looked for a kept session.")),
+    metric("block_gateway_cached_prompt_tokens_total", Kind::Counter, &[MODEL], "Prompt tokens that a kept session held already."),
     zeroed(metric("block_gateway_rejected_total", Kind::Counter, &[("reason", REASONS)], "Requests refused before generation.")),
 ];
 

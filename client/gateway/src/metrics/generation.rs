@@ -84,6 +84,11 @@ impl GenerationRecord {
         self.tokens += 1;
     }
 
+    /// Whether no token has come yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.tokens == 0
+    }
+
     /// It has ended.
     pub(crate) fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;

@@ -76,6 +76,7 @@ async fn answer(
             route: None,
             allowed: None,
             arrived,
+            keep: None,
         }],
         model,
     };

@@ -34,6 +34,7 @@ struct Stream {
     /// Events ready to be sent.
     ready: VecDeque<Bytes>,
     completion_tokens: usize,
+    cached_tokens: usize,
     ping: Duration,
     is_over: bool,
 }
@@ -56,6 +57,7 @@ pub(crate) async fn stream(
         answer,
         ready: VecDeque::new(),
         completion_tokens: 0,
+        cached_tokens: 0,
         ping: patience.ping,
         is_over: false,
     };
@@ -110,7 +112,8 @@ impl Stream {
                     self.is_over = true;
                     if self.options.include_usage {
                         let mut chunk = self.envelope.object(true, Vec::new());
-                        chunk["usage"] = self.envelope.usage(self.completion_tokens);
+                        let (new, cached) = (self.completion_tokens, self.cached_tokens);
+                        chunk["usage"] = self.envelope.usage(new, cached);
                         self.ready.push_back(event_of(&chunk));
                     }
                     self.ready.push_back(Bytes::from_static(DONE));
@@ -124,6 +127,7 @@ impl Stream {
             Event::Piece(piece) => self.push(self.envelope.piece(&piece)),
             Event::Ended(ended) => {
                 self.completion_tokens += ended.tokens;
+                self.cached_tokens += ended.cached;
                 let ending = self.envelope.ending(&ended);
                 if ended.choice == 0 {
                     self.envelope.publish(&ending["swarm"]);

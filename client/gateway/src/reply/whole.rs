@@ -13,6 +13,7 @@ struct Choice {
     logprobs: Vec<TokenLogprob>,
     reason: &'static str,
     tokens: usize,
+    cached: usize,
     account: Account,
 }
 
@@ -39,19 +40,21 @@ pub(crate) async fn whole(
                 if let Some(choice) = collected.get_mut(ended.choice) {
                     choice.reason = ended.reason;
                     choice.tokens = ended.tokens;
+                    choice.cached = ended.cached;
                     choice.account = ended.account;
                 }
             }
             Event::Failed(error) => return Err(error),
         }
     }
+    let cached = collected.iter().map(|choice| choice.cached).sum();
     let tokens = collected.iter().map(|choice| choice.tokens).sum();
     let account = account::json(collected.iter().map(|choice| &choice.account));
     envelope.publish(&account);
     let numbered = collected.into_iter().enumerate();
     let values = numbered.map(|(index, choice)| envelope.whole_choice(index, choice));
     let mut object = envelope.object(false, values.collect());
-    object["usage"] = envelope.usage(tokens);
+    object["usage"] = envelope.usage(tokens, cached);
     object["swarm"] = account;
     Ok(object)
 }

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod chat;
+mod conversation;
 mod errors;
 mod events;
 mod executions;

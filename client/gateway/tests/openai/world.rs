@@ -48,6 +48,11 @@ pub(crate) fn swarm() -> &'static TestSwarm {
 
 impl TestSwarm {
     pub(crate) fn start(name: &str, spans: &[&str]) -> Self {
+        Self::start_with(name, spans, &[])
+    }
+
+    /// With more flags for each server.
+    pub(crate) fn start_with(name: &str, spans: &[&str], flags: &[&str]) -> Self {
         let mut servers: Vec<BlockServer> = Vec::new();
         let mut address: Option<String> = None;
         for (number, blocks) in spans.iter().enumerate() {
@@ -55,7 +60,7 @@ impl TestSwarm {
                 prefix: "fable-7m-hf",
                 blocks,
                 dtype: "f32",
-                flags: &[],
+                flags,
             };
             let name = format!("gateway-{name}-{number}");
             let server = BlockServer::spawn(&name, &fable(), &span, address.as_deref());
