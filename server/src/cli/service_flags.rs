@@ -40,7 +40,7 @@ pub enum ServiceTask {
 /// Whose systemd runs the service.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct ManagerFlags {
-    /// This user's, which needs no root [default]
+    /// This user's, which needs no root: the default
     #[arg(long, conflicts_with = "system")]
     pub user: bool,
     /// The machine's, which needs root
