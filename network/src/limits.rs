@@ -53,8 +53,12 @@ pub(crate) const MAX_ADDRESSES_PER_PEER: usize = 16;
 /// initial peers.
 pub(crate) const MAX_LOCAL_PEERS: usize = 64;
 
+/// Peers remembered at one address: a machine with a server for each of many cards, and a fourth of all that are remembered.
+pub(crate) const MAX_LOCAL_PEERS_PER_IP: usize = 16;
+
 /// Records that libp2p's mDNS may hold, which it does not bound itself; beyond it somebody floods the network, and
-/// mDNS is turned off. A peer has one for each of its addresses.
+/// mDNS is turned off. A peer has one for each of its addresses. What libp2p has read and not yet told is not counted: a
+/// machine of the local network that sends packets faster than they are handled takes memory of whoever uses `--lan`.
 pub(crate) const MAX_MDNS_RECORDS: usize = 1024;
 
 /// How often the local network is asked who is there, if nobody else asks: libp2p's 5 min would be long for somebody

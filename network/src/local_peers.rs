@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     dht::{Dht, DhtError},
-    limits::{MAX_ADDRESSES_PER_PEER, MAX_LOCAL_PEERS},
+    limits::{MAX_ADDRESSES_PER_PEER, MAX_LOCAL_PEERS, MAX_LOCAL_PEERS_PER_IP},
 };
 
 /// Who announces itself on the local network now, and where; at most 64 peers.
@@ -32,11 +32,24 @@ pub enum LocalSearch {
     NobodyAnswered(Vec<Multiaddr>),
 }
 
+impl LocalSearch {
+    /// How a search ends in which nobody of `found` has answered.
+    #[must_use]
+    pub fn unanswered(found: &watch::Receiver<LocalPeers>) -> Self {
+        let found = found.borrow();
+        if found.is_empty() {
+            return Self::NobodyFound;
+        }
+        let addresses = found.iter().flat_map(|(_, addresses)| addresses).cloned();
+        Self::NobodyAnswered(addresses.collect())
+    }
+}
+
 impl LocalPeers {
     /// Remembers what was found; `false` if that changes nothing, as an address that nobody could dial.
     pub fn found(&mut self, peer: PeerId, address: Multiaddr) -> bool {
-        let has_room = self.0.len() < MAX_LOCAL_PEERS || self.0.contains_key(&peer);
-        let Some(address) = dialable(peer, address).filter(|_| has_room) else {
+        let Some(address) = dialable(peer, address).filter(|address| self.has_room(peer, address))
+        else {
             return false;
         };
         let addresses = self.0.entry(peer).or_default();
@@ -45,6 +58,19 @@ impl LocalPeers {
             addresses.push(address);
         }
         is_new
+    }
+
+    /// Whether one more address fits. One machine that invents peers must not keep all others out.
+    fn has_room(&self, peer: PeerId, address: &Multiaddr) -> bool {
+        if self.0.contains_key(&peer) {
+            return true;
+        }
+        let is_there = |known: &&Vec<Multiaddr>| {
+            let mut known = known.iter();
+            known.any(|known| known.iter().next() == address.iter().next())
+        };
+        self.0.len() < MAX_LOCAL_PEERS
+            && self.0.values().filter(is_there).count() < MAX_LOCAL_PEERS_PER_IP
     }
 
     /// Forgets what is no longer announced; `false` if that changes nothing.
@@ -137,11 +163,7 @@ pub async fn search_local(
     }
     match timeout(answer, dht.ready()).await {
         Ok(ready) => ready.map(|()| LocalSearch::Joined),
-        Err(_) => {
-            let found = found.borrow();
-            let addresses = found.iter().flat_map(|(_, addresses)| addresses).cloned();
-            Ok(LocalSearch::NobodyAnswered(addresses.collect()))
-        }
+        Err(_) => Ok(LocalSearch::unanswered(&found)),
     }
 }
 
@@ -234,20 +256,33 @@ mod tests {
     fn peers_and_their_addresses_are_bounded_and_forgotten() {
         let mut found = LocalPeers::default();
         let peers: Vec<_> = (0..MAX_LOCAL_PEERS).map(|_| PeerId::random()).collect();
-        for peer in &peers {
+        let at = |place: usize, port: usize| {
+            let machine = place / MAX_LOCAL_PEERS_PER_IP;
+            address(&format!("/ip4/10.0.0.{machine}/tcp/{port}"))
+        };
+        for (place, peer) in peers.iter().enumerate() {
             for port in 1..=40 {
-                found.found(*peer, address(&format!("/ip4/10.0.0.1/tcp/{port}")));
+                found.found(*peer, at(place, port));
             }
         }
-        assert!(!found.found(PeerId::random(), address("/ip4/10.0.0.1/tcp/1")));
+        assert!(!found.found(PeerId::random(), address("/ip4/10.0.9.1/tcp/1")));
         let counts = found.iter().map(|(_, addresses)| addresses.len());
         assert_eq!(counts.max(), Some(MAX_ADDRESSES_PER_PEER));
-        for peer in &peers {
+        for (place, peer) in peers.iter().enumerate() {
             for port in 1..=40 {
-                found.gone(*peer, address(&format!("/ip4/10.0.0.1/tcp/{port}")));
+                found.gone(*peer, at(place, port));
             }
         }
         assert!(found.is_empty());
         assert!(found.found(PeerId::random(), address("/ip4/10.0.0.1/tcp/1")));
+    }
+
+    #[test]
+    fn a_machine_that_invents_peers_keeps_nobody_else_out() {
+        let mut found = LocalPeers::default();
+        let invented = (0..MAX_LOCAL_PEERS)
+            .filter(|_| found.found(PeerId::random(), address("/ip4/10.0.0.1/tcp/1")));
+        assert_eq!(invented.count(), MAX_LOCAL_PEERS_PER_IP);
+        assert!(found.found(PeerId::random(), address("/ip4/10.0.0.2/tcp/1")));
     }
 }

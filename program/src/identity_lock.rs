@@ -21,6 +21,17 @@ impl IdentityLock {
     /// # Errors
     /// Another process holds it (exit 75), or the folder cannot be written (71 or 77).
     pub fn take(identity: &Path) -> Result<Self, Failure> {
+        Self::take_with_hint(
+            identity,
+            "--identity FILE gives this server its own; --port 0 --admin-listen 127.0.0.1:0 its own ports",
+        )
+    }
+
+    /// As [`Self::take`]; `hint` says what to do if another process holds it.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_with_hint(identity: &Path, hint: &str) -> Result<Self, Failure> {
         let path = lock_path(identity);
         let cannot = |error: &std::io::Error| {
             let exit = match error.kind() {
@@ -59,7 +70,7 @@ impl IdentityLock {
                     .and_then(|()| write!(file, "{}", std::process::id()));
                 Ok(Self { _file: file })
             }
-            Err(TryLockError::WouldBlock) => Err(taken(identity, &mut file)),
+            Err(TryLockError::WouldBlock) => Err(taken(identity, &mut file).hint(hint)),
             Err(TryLockError::Error(error)) => Err(cannot(&error)),
         }
     }
@@ -89,12 +100,11 @@ fn taken(identity: &Path, file: &mut File) -> Failure {
         Exit::TemporaryFailure,
         format!("another process uses the identity {}", identity.display()),
     );
-    let failure = if is_read && !holder.is_empty() {
+    if is_read && !holder.is_empty() {
         failure.cause(format!("it has the process id {holder}"))
     } else {
         failure
-    };
-    failure.hint("--identity FILE gives this server its own; --port 0 --admin-listen 127.0.0.1:0 its own ports")
+    }
 }
 
 fn lock_path(identity: &Path) -> PathBuf {

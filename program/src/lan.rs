@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use block_network::multicast_source;
+use block_network::{Multiaddr, multicast_source};
 
 use crate::error_report::{Exit, Failure};
+use crate::multiaddrs;
 
 /// Nobody announced itself within `waited`.
 pub fn nobody_found(waited: Duration) -> Failure {
@@ -20,4 +21,42 @@ pub fn nobody_found(waited: Duration) -> Failure {
     failure.hint(
         "start one with block-server --model M --lan; mDNS (UDP port 5353) reaches one network only, and firewalls and guest Wi-Fi stop it: then join with --initial-peers ADDR",
     )
+}
+
+/// Whether other machines of the local network could dial what mDNS will tell them, which is IPv4 addresses.
+///
+/// # Errors
+/// Exit 2: `flag` gives none of those to `listen` on.
+pub fn check_listens(flag: &str, listen: &[Multiaddr]) -> Result<(), Failure> {
+    let can_be_told =
+        |address: &Multiaddr| !multiaddrs::is_loopback(address) && !multiaddrs::is_ip6(address);
+    if listen.iter().any(can_be_told) {
+        return Ok(());
+    }
+    Err(
+        Failure::usage("--lan needs an IPv4 address that other machines can dial")
+            .cause(format!("{flag} has none"))
+            .hint(format!("leave {flag} away, or give /ip4/0.0.0.0/tcp/31330")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_mdns_can_tell_others_counts() {
+        let listens = |addresses: &[&str]| {
+            let addresses: Vec<Multiaddr> = addresses
+                .iter()
+                .map(|address| address.parse().unwrap())
+                .collect();
+            check_listens("--listen", &addresses).is_ok()
+        };
+        assert!(listens(&["/ip4/0.0.0.0/tcp/1", "/ip6/::/tcp/1"]));
+        assert!(listens(&["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1"]));
+        assert!(!listens(&["/ip4/127.0.0.1/tcp/1"]));
+        assert!(!listens(&["/ip6/::/tcp/1"]));
+        assert!(!listens(&[]));
+    }
 }

@@ -32,6 +32,16 @@ impl PeersFile {
         multiaddrs::initial_peers(&with_file(&self.given, Some(&self.file))?)
     }
 
+    /// From now on SIGHUP ends this program no more, which it would until the file is read again on it: whoever mends the
+    /// file of a program that cannot join yet would kill it by saying so.
+    ///
+    /// # Errors
+    /// The system gives no signals.
+    pub fn survive_hangups() -> io::Result<()> {
+        // The first one that listens to a signal replaces its default for good.
+        signal(SignalKind::hangup()).map(drop)
+    }
+
     /// At every SIGHUP reads the file again and joins `dht` through what it says now; a broken file changes nothing and
     /// is logged. Ends when the DHT has stopped; dropping it leaves the peers as they are.
     ///

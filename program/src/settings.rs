@@ -155,6 +155,6 @@ fn reads_files(subcommand: &str) -> bool {
     !WITHOUT_FILES.contains(&subcommand)
 }
 
-const WITHOUT_FILES: [&str; 4] = ["config", "completions", "man", "version"];
+const WITHOUT_FILES: [&str; 5] = ["config", "completions", "man", "service", "version"];
 /// The flag that names a file.
 const CONFIG_ID: &str = "config";

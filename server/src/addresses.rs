@@ -1,7 +1,7 @@
 //! Where this server listens, and where it says it does.
 
 use block_network::Multiaddr;
-use block_program::{Failure, multiaddrs};
+use block_program::{Failure, lan, multiaddrs};
 
 use crate::cli::NetworkFlags;
 
@@ -47,15 +47,7 @@ pub(crate) fn announce(flags: &NetworkFlags) -> Result<Announce, Failure> {
 /// # Errors
 /// Exit 2: this server listens on this machine alone.
 pub(crate) fn check_lan(flags: &NetworkFlags) -> Result<(), Failure> {
-    let listen = listen(flags)?;
-    if listen.iter().all(multiaddrs::is_loopback) {
-        return Err(
-            Failure::usage("--lan needs an address that other machines can dial")
-                .cause("--listen-maddr has this machine's loopback only")
-                .hint("leave --listen-maddr away, or give /ip4/0.0.0.0/tcp/31330"),
-        );
-    }
-    Ok(())
+    lan::check_listens("--listen-maddr", &listen(flags)?)
 }
 
 #[cfg(test)]

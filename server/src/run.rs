@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use block_model::ModelSource;
 use block_network::Keypair;
+use block_program::peers_file::PeersFile;
 use block_program::{
-    Exporter, Failure, IdentityLock, Member, StartLook, identity_lock, on_blocking_thread,
+    Exit, Exporter, Failure, IdentityLock, Member, StartLook, identity_lock, on_blocking_thread,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -48,6 +49,11 @@ pub async fn run(
     on_ready: impl FnOnce(&str),
 ) -> Result<(), Failure> {
     let lines = StartLines::new(look);
+    if config.initial_peers_file.is_some() {
+        PeersFile::survive_hangups().map_err(|error| {
+            Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error)
+        })?;
+    }
     let _lock = IdentityLock::take(&config.identity)?;
     let keypair = identity_lock::load_or_create(&config.identity)?;
     let board = Arc::new(StatusBoard::default());

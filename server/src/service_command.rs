@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use block_program::amounts::shell_word;
 use block_program::{Exit, Failure, Folders};
 use serde_json::json;
 
@@ -40,6 +41,12 @@ impl<'a> Manager<'a> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(Exit::OsError, "this program does not know where it is").caused_by(&error)
         })?;
+        if !systemd_unit::can_start(&program) {
+            let what = format!("systemd starts no program named {}", program.display());
+            return Err(Failure::usage(what)
+                .cause("there is a quote or a backslash in it")
+                .hint("install block-server in another folder, such as /usr/local/bin"));
+        }
         let unit = if self.is_machines {
             systemd_unit::of_machine(&program)
         } else {
@@ -145,7 +152,7 @@ impl<'a> Manager<'a> {
             let what = format!("the service cannot see {}", program.display());
             return Err(Failure::usage(what).hint(format!(
                 "install -m 755 {} /usr/local/bin/ && /usr/local/bin/block-server service install --system",
-                program.display()
+                shell_word(&program.display().to_string())
             )));
         }
         Ok(())
@@ -154,8 +161,16 @@ impl<'a> Manager<'a> {
     /// A unit has no flags: without a file of settings it would know no model.
     fn check_settings(&self) -> Result<(), Failure> {
         let [system, user] = self.folders.config_files();
-        let file = if self.is_machines { system } else { user };
-        if file.is_file() {
+        // A user's service reads the machine's as well, and each may have variables beside it.
+        let (file, all) = if self.is_machines {
+            (system.clone(), vec![system])
+        } else {
+            (user.clone(), vec![user, system])
+        };
+        let has_any = all
+            .iter()
+            .any(|file| file.is_file() || file.with_file_name("env").is_file());
+        if has_any {
             return Ok(());
         }
         let what = format!(

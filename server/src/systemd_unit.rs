@@ -56,12 +56,15 @@ pub(crate) fn of_user(program: &Path) -> String {
     unit
 }
 
-/// The line with the program, quoted as systemd.syntax(7) has it.
+/// Whether systemd starts a program of this name at all: it takes no quotes and backslashes in it, however they are written.
+pub(crate) fn can_start(program: &Path) -> bool {
+    !program.display().to_string().contains(['\'', '"', '\\'])
+}
+
+/// The line with the program, quoted as systemd.syntax(7) has it. Variables are not looked for in a program's name.
 fn exec_start(program: &Path) -> String {
-    let path = program.display().to_string();
-    let path = path.replace('\\', "\\\\").replace('"', "\\\"");
-    let path = path.replace('%', "%%").replace('$', "$$");
-    if path.contains(char::is_whitespace) || path.contains('"') {
+    let path = program.display().to_string().replace('%', "%%");
+    if path.contains(char::is_whitespace) {
         format!("ExecStart=\"{path}\"")
     } else {
         format!("ExecStart={path}")
@@ -107,11 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_has_any_name() {
+    fn a_program_has_a_name_that_systemd_takes() {
         assert_eq!(exec_start(Path::new("/a/b")), "ExecStart=/a/b");
         assert_eq!(
-            exec_start(Path::new("/50% $x/a\"b\\c")),
-            "ExecStart=\"/50%% $$x/a\\\"b\\\\c\""
+            exec_start(Path::new("/50% $x/b")),
+            "ExecStart=\"/50%% $x/b\""
         );
+        assert!(can_start(Path::new("/50% $x/b")));
+        for name in ["/o'brien/b", "/a\"b", "/a\\b"] {
+            assert!(!can_start(Path::new(name)), "{name}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use block_network::{Keypair, Multiaddr};
 use block_program::peers_file::PeersFile;
 use block_program::{
-    Exit, Failure, Folders, IdentityLock, Member, MemberOptions, identity_lock, multiaddrs,
+    Exit, Failure, Folders, IdentityLock, Member, MemberOptions, identity_lock, lan, multiaddrs,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,21 +19,27 @@ use crate::{metrics_port, output};
 /// An address cannot be used, the identity is in use, no initial peer answered.
 pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Result<(), Ending> {
     let initial_peers = initial_peers(&flags)?;
-    let listen = multiaddrs::to_listen_on("--listen", &flags.listen)?;
+    let given = multiaddrs::to_listen_on("--listen", &flags.listen)?;
+    let listen_is_default = given.is_empty();
+    let listen = if listen_is_default {
+        multiaddrs::all_interfaces(DEFAULT_PORT)
+    } else {
+        given
+    };
+    if flags.swarm.lan {
+        lan::check_listens("--listen", &listen)?;
+    }
     let announce = multiaddrs::parse_all("--announce-maddr", &flags.announce_maddr)?;
     let identity = identity_file(flags.swarm.identity.clone())?;
     let _lock = IdentityLock::take(&identity)?;
+    let file = crate::membership::peers_file(&flags.swarm)?;
     let keypair: Keypair = identity_lock::load_or_create(&identity)?;
     let port =
         metrics_port::start(flags.metrics_listen, flags.metrics_token_file.as_deref()).await?;
     let options = MemberOptions {
         keypair,
-        listen_is_default: listen.is_empty(),
-        listen: if listen.is_empty() {
-            multiaddrs::all_interfaces(DEFAULT_PORT)
-        } else {
-            listen
-        },
+        listen_is_default,
+        listen,
         announce,
         initial_peers,
         is_on_lan: flags.swarm.lan,
@@ -46,7 +52,6 @@ pub(crate) async fn run(flags: BootstrapFlags, stop: CancellationToken) -> Resul
         // Nobody knows of this node yet.
         () = stop.cancelled() => return Ok(()),
     };
-    let file = crate::membership::peers_file(&flags.swarm);
     let served = serve(&member, file.as_ref(), &stop).await;
     member.leave().await;
     if let Some(port) = port {

@@ -2,8 +2,7 @@
 //! with `--page` a gateway to it and its page instead of the story.
 //!
 //! Everything lives in one temporary folder and on free ports, of loopback unless `--share` says otherwise: the model is
-//! part of this program, identities are thrown away, and no configuration, cache or other swarm of this machine is
-//! touched. The servers are children of this process: they are killed when their handles are dropped, and end by
+//! part of this program, identities are thrown away, and no configuration of this user, cache or other swarm is touched. The servers are children of this process: they are killed when their handles are dropped, and end by
 //! themselves when this process is killed, so that no way out of here leaves one running.
 
 mod fable;
@@ -141,12 +140,12 @@ async fn start_servers(stage: &Stage, servers: &mut Vec<ServerProcess>) -> Resul
     ))?;
     let waiting = Waiting::new("starting servers");
     let [first, others @ ..] = SERVERS;
-    let first = ServerProcess::start(stage, first, None, None)?;
+    let first = ServerProcess::start(stage, first, &[], None)?;
     servers.push(first.ready(START_DEADLINE).await?);
     let mut starting = Vec::new();
     for other in others {
-        let way_in = servers.first().map(|first| first.address.as_str());
-        starting.push(ServerProcess::start(stage, other, way_in, None)?);
+        let first = servers.first().map(|first| first.address.as_str());
+        starting.push(ServerProcess::start(stage, other, first.as_slice(), None)?);
     }
     for server in starting {
         servers.push(server.ready(START_DEADLINE).await?);

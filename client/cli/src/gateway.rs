@@ -15,6 +15,7 @@ use block_gateway::{
 };
 use block_network::Multiaddr;
 use block_program::http_port::metrics_routes;
+use block_program::peers_file::PeersFile;
 use block_program::{Exit, Exporter, Failure, MetricsTable};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,7 @@ const GATEWAY: MetricsTable = MetricsTable {
 /// The flags contradict each other, a model or the swarm cannot be used, the address cannot be bound.
 pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<(), Ending> {
     let peers = membership::initial_peers(&flags.swarm)?;
+    let file = membership::peers_file(&flags.swarm)?;
     models::check(&flags.models)?;
     let config = GatewayConfig {
         allow_route: flags.models.allow_route,
@@ -75,7 +77,7 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
     tokio::select! {
         () = serve(&gateway, listener, door.guard(routes), &stop) => {}
         () = exporter.keep_up() => {}
-        Err(error) = reload_on_hangup(&flags, &swarm, &door) => {
+        Err(error) = reload_on_hangup(file.as_ref(), &swarm, &door) => {
             return Err(Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error).into());
         }
     }
@@ -84,8 +86,12 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
 }
 
 /// Reads keys and initial peers again at every SIGHUP.
-async fn reload_on_hangup(flags: &GatewayFlags, swarm: &Swarm, door: &Door) -> std::io::Result<()> {
-    let Some(file) = membership::peers_file(&flags.swarm) else {
+async fn reload_on_hangup(
+    file: Option<&PeersFile>,
+    swarm: &Swarm,
+    door: &Door,
+) -> std::io::Result<()> {
+    let Some(file) = file else {
         return door.reload_on_hangup().await;
     };
     tokio::try_join!(door.reload_on_hangup(), file.reload_on_hangup(swarm.dht())).map(drop)

@@ -29,10 +29,18 @@ pub(crate) fn initial_peers(flags: &SwarmFlags) -> Result<Vec<Multiaddr>, Failur
     }
 }
 
-/// The file of peers, if there is one.
-pub(crate) fn peers_file(flags: &SwarmFlags) -> Option<PeersFile> {
-    let file = flags.initial_peers_file.clone()?;
-    Some(PeersFile::new(file, flags.initial_peers.clone()))
+/// The file of peers, if there is one, which is read again on SIGHUP: from now on that does not end this program.
+///
+/// # Errors
+/// The system gives no signals (exit 71).
+pub(crate) fn peers_file(flags: &SwarmFlags) -> Result<Option<PeersFile>, Failure> {
+    let Some(file) = flags.initial_peers_file.clone() else {
+        return Ok(None);
+    };
+    PeersFile::survive_hangups().map_err(|error| {
+        Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error)
+    })?;
+    Ok(Some(PeersFile::new(file, flags.initial_peers.clone())))
 }
 
 /// How another program joins the swarm of these flags, in flags.
@@ -73,8 +81,12 @@ pub(crate) fn keypair(flags: &SwarmFlags) -> Result<Option<Keypair>, Failure> {
     let Some(file) = &flags.identity else {
         return Ok(None);
     };
+    let lock = IdentityLock::take_with_hint(
+        file,
+        "another command of swarm runs as this peer: wait for it, or give this one another --identity FILE",
+    )?;
     // Held as long as the process lives: each command joins once.
-    Box::leak(Box::new(IdentityLock::take(file)?));
+    Box::leak(Box::new(lock));
     identity_lock::load_or_create(file).map(Some)
 }
 

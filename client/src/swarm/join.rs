@@ -8,7 +8,7 @@ use block_network::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::SwarmConfig;
 use crate::swarm_error::SwarmError;
@@ -74,13 +74,18 @@ async fn on_lan(
     dht: &Dht,
     found: &watch::Receiver<LocalPeers>,
 ) -> Result<(), SwarmError> {
+    let began = Instant::now();
     let search = config.join_timeout.min(LAN_SEARCH);
-    let answer = config.join_timeout.saturating_sub(search).min(LAN_ANSWER);
-    match search_local(dht, found, search, answer).await? {
+    let searching = search_local(dht, found, search, LAN_ANSWER);
+    let ended = match timeout(config.join_timeout, searching).await {
+        Ok(ended) => ended?,
+        Err(_) => LocalSearch::unanswered(found),
+    };
+    match ended {
         LocalSearch::Joined => Ok(()),
         LocalSearch::NobodyFound => Err(SwarmError::NobodyFound { waited: search }),
         LocalSearch::NobodyAnswered(addresses) => Err(SwarmError::NobodyAnswered {
-            waited: search + answer,
+            waited: began.elapsed(),
             reasons: reasons(node, &addresses).await,
         }),
     }

@@ -1,7 +1,7 @@
 //! Whether the swarm answers, and whether its peers can reach this machine.
 
 use block_network::{Reachability, check_direct, identity};
-use block_program::{Exit, Member};
+use block_program::{Exit, Member, MemberOptions};
 
 use super::Check;
 use crate::config::{Config, SwarmChoice};
@@ -12,7 +12,12 @@ pub(super) async fn look(config: &Config) -> Vec<Check> {
         return vec![Check::ok("swarm", "a new private one")];
     }
     // It listens where the server would, so that peers can try; a port that is taken is told by another line.
-    let member = match Member::join(config.member(identity::ephemeral())).await {
+    // A port that a router forwards would stay forwarded for an hour.
+    let options = MemberOptions {
+        upnp: false,
+        ..config.member(identity::ephemeral())
+    };
+    let member = match Member::join(options).await {
         Err(failure) if failure.exit() == Exit::OsError => {
             let visitor = Member::join(config.visitor()).await;
             visitor.map(|member| (member, false))

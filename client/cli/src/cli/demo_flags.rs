@@ -12,12 +12,13 @@ use crate::demo::Share;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoFlags {
     /// Open a page to chat on and OpenAI's API, until Ctrl-C, instead of telling a story here
-    #[arg(long, env = "SWARM_DEMO_PAGE", value_parser = BoolishValueParser::new())]
+    // Not a setting: swarm gateway has one of this name that means something else, and one for --listen.
+    #[arg(id = "demo_page", long = "page")]
     pub(crate) page: bool,
     /// Where the page is, on this machine; port 0 takes a free one
     #[arg(
-        long,
-        env = "SWARM_DEMO_LISTEN",
+        id = "demo_listen",
+        long = "listen",
         value_name = "ADDR",
         default_value = "127.0.0.1:8000"
     )]
@@ -26,7 +27,6 @@ pub(crate) struct DemoFlags {
     /// reaches others (auto); whoever reaches it can use the demo's servers [default: only this machine]
     #[arg(
         long,
-        env = "SWARM_DEMO_SHARE",
         value_name = "IP",
         num_args = 0..=1,
         default_missing_value = "auto"

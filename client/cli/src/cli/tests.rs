@@ -69,6 +69,9 @@ const ONE_RUN: &[&str] = &[
     "prompt_ids",
     "blocks",
     "watch",
+    "demo_page",
+    "demo_listen",
+    "share",
 ];
 
 #[test]

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use block_program::amounts::shell_word;
+
 use super::server_process::{ServerProcess, Stage};
 use super::{MODEL_NAME, SPARE};
 
@@ -44,11 +46,17 @@ fn add_a_server(stage: &Stage, way_in: &str) -> String {
     }
     format!(
         "- Add a server of this machine:
-    {} --model {} --initial-peers {way_in}
+    {} --model {} --port 0 --admin-listen off --identity {} --initial-peers {way_in}
   Other machines cannot reach these servers: swarm demo --page --share prints the command for them.",
-        near(&stage.program).display(),
-        stage.model.display()
+        word(near(&stage.program)),
+        word(&stage.model),
+        word(&stage.folder.path().join("one-more.key"))
     )
+}
+
+/// For a shell.
+fn word(path: &Path) -> String {
+    shell_word(&path.display().to_string())
 }
 
 /// As it is called from the current folder.

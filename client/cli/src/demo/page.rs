@@ -143,9 +143,13 @@ async fn replace_lost(stage: &Stage, servers: &mut [ServerProcess]) -> Result<()
             REPLACE_DELAY.as_secs()
         ))?;
         tokio::time::sleep(REPLACE_DELAY).await;
-        let other = servers.iter().enumerate().find(|(place, _)| *place != lost);
-        let way_in = other.map(|(_, other)| other.address.as_str());
-        let starting = ServerProcess::start(stage, part, way_in, servers.get(lost))?;
+        // All others: another one may have been lost meanwhile.
+        let others = servers
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| *place != lost);
+        let ways_in: Vec<&str> = others.map(|(_, other)| other.address.as_str()).collect();
+        let starting = ServerProcess::start(stage, part, &ways_in, servers.get(lost))?;
         let online = starting.ready(START_DEADLINE).await?;
         let hint = if lost == SPARE {
             format!("; again: kill -9 {}", online.pid)

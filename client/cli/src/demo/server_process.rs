@@ -70,7 +70,7 @@ pub(super) struct StartingServer {
 }
 
 impl ServerProcess {
-    /// Starts one with files of its own under the stage's folder; without `way_in` it starts a swarm. One that stood
+    /// Starts one with files of its own under the stage's folder; without `ways_in` it starts a swarm. One that stood
     /// `before` comes back as the same peer at the same address.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl ServerProcess {
     pub(super) fn start(
         stage: &Stage,
         part: Part,
-        way_in: Option<&str>,
+        ways_in: &[&str],
         before: Option<&Self>,
     ) -> Result<StartingServer, Failure> {
         let home = stage.folder.path().join(part.name);
@@ -121,10 +121,11 @@ impl ServerProcess {
             let seconds = f64::from(part.block_delay_ms) / 1000.0;
             command.args(["--block-delay", &seconds.to_string()]);
         }
-        match way_in {
-            Some(address) => command.args(["--initial-peers", address]),
-            None => command.arg("--new-swarm"),
-        };
+        if ways_in.is_empty() {
+            command.arg("--new-swarm");
+        } else {
+            command.arg("--initial-peers").args(ways_in);
+        }
         let mut child = command
             // Ctrl-C at the terminal is for the demo, which ends its servers itself.
             .process_group(0)

@@ -90,7 +90,8 @@ fn machines_of_a_local_network_join_each_other_without_an_address() {
                 (&map["covered"], &map["num_blocks"]),
                 (&8.into(), &8.into())
             );
-            let models = home.output(["models", "--lan"]);
+            // Whoever is found has the rest of the time to answer, however short that is.
+            let models = home.output(["models", "--lan", "--join-timeout", "5"]);
             assert!(models.stdout.contains("fable-7m-hf"), "{}", models.stderr);
             let peer = second.address.rsplit('/').next().unwrap();
             let ping = json(&home, &["ping", peer, "--lan", "--json", "--count=1"]);
