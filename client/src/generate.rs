@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::chain::ChainStats;
 use crate::constraint::{Constraint, Follower};
 use crate::local_model::LocalModel;
 use crate::sampling::{Sampler, SamplingConfig};
@@ -160,6 +161,12 @@ impl<'a> Generation<'a> {
             last_at: asked_at,
             is_over: false,
         })
+    }
+
+    /// What its session has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ChainStats {
+        self.session.stats()
     }
 
     /// The next token; `None` when the answer is over. The token that ends it (by its id, by a stop string, as the last

@@ -262,6 +262,19 @@ impl ModelView {
         self.0.shared.state().failed(peer, blame, now);
     }
 
+    /// Whether a server refused a session of ours just now for want of room.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let now = Instant::now().into_std();
+        self.0.shared.state().is_crowded(now)
+    }
+
+    /// What a server of this model can do; `None` if it has no live record.
+    #[must_use]
+    pub fn server(&self, peer: &PeerId) -> Option<Arc<ServerFacts>> {
+        self.0.shared.state().facts(peer)
+    }
+
     /// What is known now, for people.
     #[must_use]
     pub fn snapshot(&self) -> ViewSnapshot {

@@ -3,13 +3,15 @@
 //! A chat sends the whole conversation with every turn. If the session of the turn before is still open, all but the new
 //! tokens are in its servers' caches already: it is rolled back to what both have in common and goes on from there.
 //!
-//! A session is in the pool or at one request, never both, because it is moved. Dropping it frees its caches at the
-//! servers.
+//! A session is in the pool or at one request, never both, because it is moved. What the pool ends is closed, in a task:
+//! its answers ended well, and neither side is to count it as given up.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -87,11 +89,12 @@ impl<K: PartialEq> SessionPool<K> {
                 (session, common)
             });
             drop(idle);
-            drop(expired);
+            end(expired);
             let (mut session, common) = found?;
             if session.max_length() >= length && session.roll_back(common).is_ok() {
                 return Some((session, common));
             }
+            close([session]);
         }
     }
 
@@ -99,7 +102,7 @@ impl<K: PartialEq> SessionPool<K> {
     /// ended for it if there are too many.
     pub fn give_back(&self, key: K, session: Session) {
         if !session.is_usable() || session.ids().len() < self.limits.min_common.max(1) {
-            return;
+            return close([session]);
         }
         let since = Instant::now();
         let mut idle = self.lock();
@@ -118,6 +121,7 @@ impl<K: PartialEq> SessionPool<K> {
         let surplus = idle.len() - fitting.count();
         ended.extend(idle.drain(..surplus));
         drop(idle);
+        end(ended);
         self.came.notify_one();
     }
 
@@ -127,7 +131,12 @@ impl<K: PartialEq> SessionPool<K> {
             .lock()
             .extract_if(.., |waiting| is_meant(&waiting.key))
             .collect();
-        ended.len()
+        end(ended)
+    }
+
+    /// Whether a session waits under a key that is asked for.
+    pub fn holds(&self, is_meant: impl Fn(&K) -> bool) -> bool {
+        self.lock().iter().any(|waiting| is_meant(&waiting.key))
     }
 
     /// Ends sessions when they have waited long enough, forever. Without it they are ended when the pool is next used.
@@ -178,7 +187,7 @@ impl<K: PartialEq> SessionPool<K> {
         let expired = self.split_expired(&mut idle);
         let next = idle.first().map(|first| first.since + self.limits.max_idle);
         drop(idle);
-        drop(expired);
+        end(expired);
         next
     }
 
@@ -205,6 +214,24 @@ impl<K> fmt::Debug for SessionPool<K> {
             .field("limits", &self.limits)
             .field("idle", &self.lock().len())
             .finish()
+    }
+}
+
+/// Ends sessions, and says how many. Outside of a runtime they are dropped.
+fn end<K>(ended: Vec<Idle<K>>) -> usize {
+    let count = ended.len();
+    close(ended.into_iter().map(|waiting| waiting.session));
+    count
+}
+
+fn close(sessions: impl IntoIterator<Item = Session>) {
+    let closing: Vec<_> = sessions.into_iter().map(Session::close).collect();
+    if closing.is_empty() {
+        return;
+    }
+    if let Ok(runtime) = Handle::try_current() {
+        // Ends within the time that closing takes.
+        runtime.spawn(join_all(closing));
     }
 }
 

@@ -50,6 +50,7 @@ use rate::RateLimits;
 
 use crate::track::track;
 
+pub(crate) use address::net_of;
 pub use caller::Caller;
 pub use config::{DoorConfig, DoorError, KeyText};
 pub use keys::BadKey;

@@ -11,7 +11,7 @@ use block_network::PeerId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{KeptSession, record_reuse};
+use crate::metrics::KeptSession;
 
 /// How many sessions wait, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +106,7 @@ impl KeptSessions {
             owner: owner.clone(),
             waiting: None,
         };
-        let taken = self.pool.take(&whose, prompt, length);
-        let held = taken.as_ref().map(|(_, held)| *held);
-        record_reuse(&owner.model, held);
-        taken
+        self.pool.take(&whose, prompt, length)
     }
 
     /// Lets the session of an answer wait; gives it back if it may not.
@@ -145,6 +142,11 @@ impl KeptSessions {
     /// Ends all.
     pub(crate) fn end_all(&self) {
         self.pool.end_where(|_| true);
+    }
+
+    /// Whether a session waits with a model.
+    pub(crate) fn any_waits(&self, model: &str) -> bool {
+        self.pool.holds(|whose| whose.owner.model == model)
     }
 
     /// Servers have no room: ends the sessions that wait with a model and keeps no others for a while. Says whether it

@@ -31,6 +31,7 @@ mod petals_chat;
 mod refusal;
 mod reply;
 mod request;
+mod room;
 mod routes;
 mod running;
 mod served_model;

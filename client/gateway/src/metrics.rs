@@ -102,12 +102,13 @@ impl Drop for KeptSession {
     }
 }
 
-/// Counts a chat that looked for a session that waits, and how many tokens of its prompt the one that it found `held`.
-pub(crate) fn record_reuse(model: &str, held: Option<usize>) {
-    let outcome = if held.is_some() { "hit" } else { "miss" };
+/// Counts a chat that looked for a session that waits, and how many tokens of its prompt the one that answered had
+/// `cached`; `None`: it needed a new one.
+pub(crate) fn record_reuse(model: &str, cached: Option<usize>) {
+    let outcome = if cached.is_some() { "hit" } else { "miss" };
     counter!("block_gateway_session_reuse_total", "outcome" => outcome).increment(1);
     counter!("block_gateway_cached_prompt_tokens_total", "model" => model.to_owned())
-        .increment(held.unwrap_or(0) as u64);
+        .increment(cached.unwrap_or(0) as u64);
 }
 
 /// Observes how long a request waited for its turn.

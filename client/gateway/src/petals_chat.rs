@@ -11,11 +11,12 @@
 //! query string is not read, for URLs end up in logs.
 //!
 //! - `request`: what is asked; `stops`: the texts that end an answer; `failure`: what is told
-//! - `http`, `socket`: the two calls; `conversation`: a session and what it is asked
+//! - `http`, `socket`: the two calls; `conversation`: a session and what it is asked; `places`: sockets of each caller
 
 mod conversation;
 mod failure;
 mod http;
+mod places;
 mod request;
 mod socket;
 mod stops;
@@ -27,6 +28,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
+use self::places::Places;
 use crate::gateway::Gateway;
 use crate::websocket::SocketPatience;
 
@@ -39,6 +41,7 @@ struct Shared {
     gateway: Gateway,
     config: PetalsChatConfig,
     sockets: Arc<Semaphore>,
+    places: Places,
 }
 
 /// Settings of Petals' chat API.
@@ -69,6 +72,7 @@ impl PetalsChat {
         Self(Arc::new(Shared {
             gateway: gateway.clone(),
             sockets: Arc::new(Semaphore::new(config.max_sockets)),
+            places: Places::default(),
             config,
         }))
     }

@@ -35,14 +35,8 @@ impl From<RouteError> for ApiError {
 
 /// Nobody serves some blocks, or whoever does refused; their words say why.
 fn no_route(missing: &[Range<usize>], tried: &[Tried], text: String) -> ApiError {
-    let refusals = tried
-        .iter()
-        .filter_map(|tried| tried.why.strip_prefix(REFUSED));
-    let is_too_long = refusals.clone().any(|words| words.starts_with(TOO_LONG));
-    let is_busy = refusals
-        .clone()
-        .any(|words| HopError::Refused(words.to_owned()).blame() == Blame::Busy);
-    if is_busy {
+    let is_too_long = refusals(tried).any(|words| words.starts_with(TOO_LONG));
+    if is_busy(tried) {
         return ApiError::new(ErrorCode::SwarmOverloaded, text).retry_after(BUSY_WAIT);
     }
     if is_too_long {
@@ -54,6 +48,18 @@ fn no_route(missing: &[Range<usize>], tried: &[Tried], text: String) -> ApiError
         format!("{text}; a server with these blocks has to join")
     };
     ApiError::new(ErrorCode::NoRoute, text).retry_after(NO_ROUTE_WAIT)
+}
+
+/// Whether a server refused for want of room.
+pub(crate) fn is_busy(tried: &[Tried]) -> bool {
+    let blame = |words: &str| HopError::Refused(words.to_owned()).blame();
+    refusals(tried).any(|words| blame(words) == Blame::Busy)
+}
+
+/// The words of those that refused.
+fn refusals(tried: &[Tried]) -> impl Iterator<Item = &str> {
+    let tried = tried.iter();
+    tried.filter_map(|tried| tried.why.strip_prefix(REFUSED))
 }
 
 /// What the text of [`HopError::Refused`] begins with; a test holds it to that.

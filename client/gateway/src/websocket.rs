@@ -1,6 +1,6 @@
 //! A WebSocket whose peer may be slow, silent or hostile: every message is bounded, every wait has an end.
 //!
-//! Pings go out in [`Socket::hear`]; a peer from which nothing came for three of them is gone. A peer that takes a message
+//! Pings go out in [`Socket::hear`]; a peer that left three of them unanswered is gone. A peer that takes a message
 //! for longer than its patience is told so, if it still reads, and let go.
 
 use std::time::Duration;
@@ -28,7 +28,8 @@ pub(crate) struct SocketPatience {
 pub(crate) struct Socket {
     inner: WebSocket,
     pings: Interval,
-    heard_at: Instant,
+    /// Pings since something came from the peer.
+    unanswered: u32,
     patience: SocketPatience,
     /// Its place among those that may be open.
     _place: OwnedSemaphorePermit,
@@ -92,7 +93,7 @@ impl Socket {
         Self {
             inner,
             pings,
-            heard_at: Instant::now(),
+            unanswered: 0,
             patience,
             _place: place,
         }
@@ -123,9 +124,10 @@ impl Socket {
                 biased;
                 message = self.inner.recv() => message,
                 _ = self.pings.tick() => {
-                    if self.heard_at.elapsed() > SILENT_PINGS * self.patience.ping {
+                    if self.unanswered >= SILENT_PINGS {
                         return Heard::Gone;
                     }
+                    self.unanswered += 1;
                     let ping = self.inner.send(Message::Ping(Vec::new().into()));
                     match timeout(self.patience.reader, ping).await {
                         Ok(Ok(())) => continue,
@@ -133,7 +135,7 @@ impl Socket {
                     }
                 }
             };
-            self.heard_at = Instant::now();
+            self.unanswered = 0;
             match message {
                 Some(Ok(Message::Text(text))) => return Heard::Text(text.to_string()),
                 // Pings are answered below this.
@@ -183,4 +185,4 @@ const SILENT_PINGS: u32 = 3;
 /// How long a farewell may take: a round trip of a slow line.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// When somebody may have closed one.
-const SOCKETS_FULL_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const SOCKETS_FULL_WAIT: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! Who asks, as the door says.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::api_error::ApiError;
-use crate::door::{Caller, Waited};
+use crate::door::{Caller, Waited, net_of};
 use crate::kept::Owner;
 
 /// Who asks. Routes that no door stands before are for anybody, who may do everything.
@@ -37,6 +38,12 @@ impl Who {
         self.caller
             .as_ref()
             .map_or_else(|| "anybody".into(), |caller| caller.name().into())
+    }
+
+    /// The same, and where it calls from if it has no key: what tells it from others. One IPv6 caller has a whole /64.
+    pub(crate) fn name_and_net(&self) -> (Arc<str>, Option<IpAddr>) {
+        let address = self.caller.as_ref().and_then(Caller::address);
+        (self.name(), address.map(net_of))
     }
 
     pub(crate) fn is_admin(&self) -> bool {

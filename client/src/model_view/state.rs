@@ -24,6 +24,9 @@ const MAX_SERVERS: usize = 4096;
 /// Pings of one record that are looked at; servers measure ten.
 const MAX_NEXT_PINGS: usize = 64;
 
+/// How long a refusal for want of room is news: as long as its server is left out.
+const CROWDED: Duration = Duration::from_secs(5);
+
 /// What a view knows.
 #[derive(Debug)]
 pub(super) struct State {
@@ -34,6 +37,8 @@ pub(super) struct State {
     round_trips: RoundTrips,
     speeds: HashMap<PeerId, Speed>,
     bans: Bans,
+    /// When a server last refused for want of room.
+    refused: Option<Instant>,
     read: Option<Instant>,
     last_error: Option<String>,
     series: ViewSeries,
@@ -56,6 +61,7 @@ impl State {
             round_trips: RoundTrips::default(),
             speeds: HashMap::new(),
             bans: Bans::default(),
+            refused: None,
             read: None,
             last_error: None,
         }
@@ -64,6 +70,18 @@ impl State {
     /// Whether there was a reading at all.
     pub(super) fn has_read(&self) -> bool {
         self.read.is_some()
+    }
+
+    /// Whether a server had no room just now. Unlike its ban this outlives steps of sessions that it has.
+    pub(super) fn is_crowded(&self, now: Instant) -> bool {
+        let refused = self.refused;
+        refused.is_some_and(|at| now.saturating_duration_since(at) < CROWDED)
+    }
+
+    pub(super) fn facts(&self, peer: &PeerId) -> Option<Arc<ServerFacts>> {
+        let mut servers = self.servers.iter();
+        let server = servers.find(|server| server.facts.peer == *peer)?;
+        Some(Arc::clone(&server.facts))
     }
 
     pub(super) fn last_error(&self) -> Option<&str> {
@@ -210,7 +228,10 @@ impl State {
     pub(super) fn failed(&mut self, peer: PeerId, blame: Blame, now: Instant) {
         match blame {
             Blame::Caller | Blame::Misfit => {}
-            Blame::Busy => self.bans.busy(peer, now),
+            Blame::Busy => {
+                self.refused = Some(now);
+                self.bans.busy(peer, now);
+            }
             Blame::Server => self.bans.failed(peer, now),
         }
         self.series.show_banned(self.bans.count(now));

@@ -91,13 +91,20 @@ async fn the_callers_own_fault_bans_nobody_and_want_of_room_only_briefly() {
         view.record_failure(quick, &own);
         assert_eq!(peers(&view), [quick], "{own}");
     }
+    assert!(!view.is_crowded());
     view.record_failure(
         quick,
         &refused("Could not allocate 5 bytes immediately: out of memory"),
     );
     assert_eq!(peers(&view), [slow]);
+    // A step of a session that it has makes no room for another.
+    view.record_step(quick, 8, 1, Duration::ZERO);
+    assert!(view.is_crowded());
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(peers(&view), [quick]);
+    assert!(!view.is_crowded());
+    assert!(!view.server(&quick).unwrap().lists_codecs());
+    assert!(view.server(&PeerId::random()).is_none());
 }
 
 #[tokio::test(start_paused = true)]

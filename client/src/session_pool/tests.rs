@@ -185,6 +185,8 @@ async fn sessions_can_be_ended_by_their_key() {
     for key in ["a", "b", "a"] {
         pool.give_back(key, holding(&[1, 2, 3]));
     }
+    assert!(pool.holds(|key| *key == "a"));
     assert_eq!(pool.end_where(|key| *key == "a"), 2);
+    assert!(!pool.holds(|key| *key == "a"));
     assert_eq!((pool.end_where(|key| *key == "a"), pool.len()), (0, 1));
 }

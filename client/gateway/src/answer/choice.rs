@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use block_client::{FinishReason, GenerateConfig, Session, SessionError};
+use block_client::{FinishReason, GenerateConfig, RouteStop, Session, SessionError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
@@ -16,7 +16,8 @@ use super::{Account, Ended, Event, Piece, echo};
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
 use crate::kept::Owner;
-use crate::metrics::{GenerationRecord, Outcome};
+use crate::metrics::{GenerationRecord, Outcome, record_reuse};
+use crate::room;
 use crate::running::{CountedSession, RunningAnswer, Stage};
 use crate::served_model::ServedModel;
 
@@ -97,6 +98,12 @@ impl Choice {
             };
             told = self.tell(&plan, &mut found, &mut record).await;
         }
+        if plan.keep.is_some()
+            && self.gateway.kept().keeps_any()
+            && (told.is_ok() || !record.is_silent())
+        {
+            record_reuse(self.model.name(), (found.held > 0).then_some(found.cached));
+        }
         let session = found.session;
         match told {
             Ok(ended) => {
@@ -115,7 +122,9 @@ impl Choice {
     /// Lets the session wait for the next turn; gives it back if it may not.
     fn keep(&self, plan: &ChoicePlan, session: Session) -> Option<Session> {
         match &plan.keep {
-            Some(owner) if !self.answer.cancelled.is_cancelled() => {
+            Some(owner)
+                if !self.answer.cancelled.is_cancelled() && self.may_wait(owner, &session) =>
+            {
                 let kept = self.gateway.kept();
                 let left = kept.keep(owner, &self.answer.id, session);
                 // Whoever cancelled it just now may have looked too early.
@@ -126,6 +135,18 @@ impl Choice {
             }
             Some(_) | None => Some(session),
         }
+    }
+
+    /// Servers that list no codecs reserve all that a session may ever hold: it would keep others out while it waits.
+    /// Whoever asked for certain servers is not to go on at those that took over.
+    fn may_wait(&self, owner: &Owner, session: &Session) -> bool {
+        let stats = session.stats();
+        let view = &self.model.remote().view;
+        let grows = |stop: &RouteStop| {
+            let server = view.server(&stop.peer);
+            server.is_some_and(|server| server.lists_codecs())
+        };
+        stats.route.iter().all(grows) && (owner.route.is_none() || stats.failovers == 0)
     }
 
     /// Tells why the choice ended before its time.
@@ -197,18 +218,25 @@ impl Choice {
             });
         }
         let mut first = None;
+        let mut failovers = before.failovers;
         let mut generation = session.generate(prompt, plan.config.clone())?;
         loop {
-            let Some(token) = self.unless_cancelled(generation.next()).await? else {
+            let next = room::step((&self.gateway, &self.model), generation.next());
+            let Some(token) = self.unless_cancelled(next).await? else {
                 break;
             };
             let token = token?;
             first.get_or_insert_with(|| plan.arrived.elapsed());
             record.token(token.took);
+            let stats = generation.stats();
             self.answer.note(choice, |progress| {
                 progress.stage = Stage::Generating;
                 progress.tokens += 1;
+                if stats.failovers != failovers {
+                    progress.route = stats.route;
+                }
             });
+            failovers = stats.failovers;
             held.push(&token)?;
             if !token.text.is_empty() {
                 self.send_piece(choice, token.text, &mut held).await?;
@@ -258,6 +286,7 @@ impl Choice {
         if let Some(text) = plan.echo.clone() {
             if let Some(top) = plan.config.logprobs {
                 let logprobs = echo::logprobs(&mut found.session, &prompt, top);
+                let logprobs = room::step((&self.gateway, &self.model), logprobs);
                 held = held.after_echo(self.unless_cancelled(logprobs).await??);
                 prompt.clear();
             }

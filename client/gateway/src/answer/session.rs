@@ -1,13 +1,11 @@
 //! The session of a choice: one that waited for this turn of its conversation, or a new one.
 
-use std::time::Duration;
-
-use block_client::{PlannedHop, RouteRequest, Session, SessionConfig, SessionError};
-use tokio::time::Instant;
+use block_client::{PlannedHop, RouteRequest, Session, SessionConfig};
 
 use super::choice::ChoicePlan;
 use crate::api_error::ApiError;
 use crate::gateway::Gateway;
+use crate::room;
 use crate::served_model::ServedModel;
 
 /// Where the sessions of a choice come from.
@@ -78,14 +76,16 @@ impl Sessions<'_> {
     }
 
     async fn open_on(self, route: &[PlannedHop]) -> Result<Found, ApiError> {
-        let began = Instant::now();
-        let (length, room) = (self.length(), self.room(route));
-        let session = match self.open_for(length + room, Duration::ZERO).await {
-            Err(error) if self.may_try_again(&error, room) => {
-                self.open_for(length, began.elapsed()).await?
-            }
-            outcome => outcome?,
+        let config = self.gateway.config();
+        let length = self.length();
+        let session = SessionConfig {
+            pinned: self.plan.route.clone(),
+            allowed: self.plan.allowed.clone(),
+            open_deadline: config.open_deadline,
+            repair_deadline: config.repair_deadline,
+            ..SessionConfig::new(length + self.room(route))
         };
+        let session = room::open((self.gateway, self.model), session, length).await?;
         Ok(Found {
             session,
             held: 0,
@@ -104,33 +104,6 @@ impl Sessions<'_> {
         }
         let left = self.model.max_model_len().saturating_sub(self.length());
         self.length().clamp(MIN_ROOM, MAX_ROOM).min(left)
-    }
-
-    /// Whether a new session may get by with less: servers refused one of this length, or all that wait are in its way.
-    fn may_try_again(self, error: &SessionError, room: usize) -> bool {
-        let is_refused = match error {
-            SessionError::NoRoute { tried, .. } => !tried.is_empty(),
-            SessionError::Rejected { .. } => true,
-            SessionError::TooLong { .. }
-            | SessionError::RouteLost { .. }
-            | SessionError::Unsupported(_)
-            | SessionError::BadInput(_)
-            | SessionError::Nonsense(_)
-            | SessionError::Closed(_) => false,
-        };
-        is_refused && (self.gateway.kept().make_room(self.model.name()) | (room > 0))
-    }
-
-    async fn open_for(self, max_length: usize, spent: Duration) -> Result<Session, SessionError> {
-        let config = self.gateway.config();
-        let session = SessionConfig {
-            pinned: self.plan.route.clone(),
-            allowed: self.plan.allowed.clone(),
-            open_deadline: config.open_deadline.saturating_sub(spent),
-            repair_deadline: config.repair_deadline,
-            ..SessionConfig::new(max_length)
-        };
-        self.model.remote().session(session).await
     }
 }
 

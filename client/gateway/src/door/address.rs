@@ -22,6 +22,14 @@ pub(super) fn of_caller(
         .map(|ip| ip.to_canonical())
 }
 
+/// What is one caller's: an IPv4 address, or the /64 of an IPv6 one.
+pub(crate) fn net_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+        IpAddr::V4(_) => ip,
+    }
+}
+
 /// Whether a request was made on this machine and not passed on for another.
 pub(super) fn is_this_machine(headers: &HeaderMap, peer: Option<SocketAddr>) -> bool {
     peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())

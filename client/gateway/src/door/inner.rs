@@ -114,7 +114,9 @@ impl Door {
             ),
             None => (self.0.config.rate, Bucket::of_address(ip)),
         };
-        let counts = !paths::frees(&request.method, request.uri.path());
+        // Whoever frees something is let through at once; whoever guesses keys there is not.
+        let is_stranger = key.is_none() && self.0.asks_for_keys;
+        let counts = is_stranger || !paths::frees(&request.method, request.uri.path());
         let allowance = rate
             .filter(|_| counts)
             .map(|rate| self.0.limits.count(rate, &bucket));

@@ -36,7 +36,7 @@ pub(super) fn makes_text(method: &Method, path: &str) -> bool {
     *method == Method::POST && MAKES_TEXT.contains(&path)
 }
 
-/// Whether it frees what others wait for: no limit of requests holds it up.
+/// Whether it frees what others wait for: no limit of requests holds it up, but of those without the key that it needs.
 pub(super) fn frees(method: &Method, path: &str) -> bool {
     let cancels = ["/v1/cancel/", "/execution/cancel/"];
     *method == Method::DELETE || cancels.iter().any(|cancel| path.starts_with(cancel))

@@ -14,6 +14,8 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use super::address::net_of;
+
 /// A limit such as `60/min`: so many at once, and refilled within that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
@@ -98,14 +100,7 @@ impl fmt::Display for Rate {
 impl Bucket {
     /// Of an address. Whoever has one IPv6 address has the whole /64.
     pub(super) fn of_address(ip: Option<IpAddr>) -> Self {
-        match ip {
-            Some(IpAddr::V6(ip)) => {
-                let net = u128::from(ip) & (u128::MAX << 64);
-                Self::Address(IpAddr::V6(net.into()))
-            }
-            Some(ip) => Self::Address(ip),
-            None => Self::Others,
-        }
+        ip.map_or(Self::Others, |ip| Self::Address(net_of(ip)))
     }
 }
 

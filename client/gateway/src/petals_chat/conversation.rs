@@ -14,6 +14,7 @@ use crate::api_error::ApiError;
 use crate::endpoints::completions::aside;
 use crate::gateway::Gateway;
 use crate::metrics::{GenerationRecord, Outcome, record_prompt};
+use crate::room;
 use crate::running::{CountedSession, RunningAnswer, Stage};
 use crate::served_model::ServedModel;
 
@@ -21,6 +22,7 @@ use crate::served_model::ServedModel;
 #[derive(Debug)]
 pub(super) struct Conversation {
     session: Session,
+    gateway: Gateway,
     model: Arc<ServedModel>,
     answer: Arc<RunningAnswer>,
     counted: CountedSession,
@@ -59,7 +61,7 @@ impl Conversation {
             repair_deadline: config.repair_deadline,
             ..SessionConfig::new(max_length)
         };
-        let session = remote.session(session).await?;
+        let session = room::open((gateway, &model), session, max_length).await?;
         let route = session.stats().route;
         answer.note(0, |progress| {
             progress.stage = Stage::Prefill;
@@ -67,6 +69,7 @@ impl Conversation {
         });
         Ok(Self {
             session,
+            gateway: gateway.clone(),
             answer: Arc::clone(answer),
             counted,
             due: Vec::new(),
@@ -133,7 +136,8 @@ impl Conversation {
         let mut generation = self.session.generate(prompt, config)?;
         let (mut outputs, mut tokens) = (String::new(), 0);
         loop {
-            let Some(token) = line.meanwhile(generation.next()).await? else {
+            let next = room::step((&self.gateway, &self.model), generation.next());
+            let Some(token) = line.meanwhile(next).await? else {
                 break;
             };
             let token = token?;

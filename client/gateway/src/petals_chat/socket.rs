@@ -60,9 +60,11 @@ pub(super) async fn converse(
     terms: Terms,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, failure::Failure> {
+    let own_place = chat.0.places.take(&caller)?;
     let place = Arc::clone(&chat.0.sockets).try_acquire_owned().ok();
     let bounds = (chat.socket_patience(), MAX_MESSAGE_BYTES);
     let accepted = accept(upgrade, bounds, place, move |socket| async move {
+        let _own_place = own_place;
         let mut line = Line {
             socket,
             waiting: VecDeque::new(),

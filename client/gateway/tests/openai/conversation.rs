@@ -1,6 +1,6 @@
 //! A conversation keeps its session: the next turn sends its new tokens only, and says the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use block_gateway::door::{Door, DoorConfig, KeyText};
 use block_gateway::{GatewayConfig, KeepConfig, Listener, ListenerConfig, router};
@@ -15,6 +15,9 @@ use crate::world::{Served, TestSwarm, chat, metric, on_runtime, serve, within};
 const CHAT: &str = "/v1/chat/completions";
 const START: &str =
     "Once upon a time there was a little girl named Lily. She liked to play outside.";
+
+/// Sooner than servers are asked again and again, each time after twice the pause.
+const SOON: Duration = Duration::from_secs(12);
 
 fn keeping(sessions: usize, idle: Duration) -> GatewayConfig {
     GatewayConfig {
@@ -129,6 +132,13 @@ fn a_session_that_waits_ends_by_its_answers_id_in_time_and_with_the_gateway() {
     assert_eq!(end(), 200);
     free("it was ended by its id");
     assert_eq!(end(), 404);
+    // Its answer ended well.
+    let count = |outcome: &str| {
+        let series = format!("block_server_sessions_total{{outcome=\"{outcome}\"}}");
+        metric(&swarm.servers[0], &series)
+    };
+    within(PATIENCE, "it is counted", || count("closed") == 1);
+    assert_eq!(count("cancelled"), 0);
 
     served.ok(CHAT, &chat(START, &json!({})));
     assert_eq!(swarm.open_sessions(), [1, 1]);
@@ -185,8 +195,31 @@ fn sessions_that_wait_make_room_where_a_server_has_no_more() {
     assert_eq!(swarm.open_sessions(), [1]);
     let other =
         "The dog and the cat were friends, and every day they went to the big forest together.";
+    let began = Instant::now();
     served.ok(CHAT, &chat(other, &json!({})));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     within(PATIENCE, "none is kept for a while", || {
         swarm.open_sessions() == [0]
     });
+}
+
+#[test]
+fn sessions_that_wait_make_room_for_an_answer_that_lost_its_server() {
+    let flags = ["--max-sessions-per-peer", "1"];
+    let swarm = TestSwarm::start_with("kept-repairs", &["0:8", "0:8"], &flags);
+    let served = swarm.serve(keeping(4, PATIENCE));
+    served.ok(CHAT, &chat(START, &json!({})));
+    let kept_at = swarm.open_sessions().iter().position(|&open| open == 1);
+    let more = json!({ "max_tokens": 400, "ignore_eos": true });
+    let mut events = served.stream(CHAT, &chat("The dog and the cat were friends.", &more));
+    events.next();
+    assert_eq!(swarm.open_sessions(), [1, 1]);
+    swarm.servers[1 - kept_at.unwrap()].kill();
+    let began = Instant::now();
+    let chunks = chunks(events.all());
+    assert_eq!(
+        chunks.last().unwrap()["choices"][0]["finish_reason"],
+        "length"
+    );
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::executions::guarded;
 use crate::sockets::{Came, Client};
 use crate::wire::Wire;
-use crate::world::{Served, TestSwarm, metric, on_runtime, served, text, within};
+use crate::world::{Served, TestSwarm, chat, metric, on_runtime, served, text, within};
 
 const PATH: &str = "/api/v2/generate";
 /// What the promise is.
@@ -243,6 +243,31 @@ fn a_conversation_ends_when_it_is_idle_ended_or_left() {
         crate::world::open_sessions(&swarm.servers[0]) == 0
     });
     on_runtime(served.gateway.stop());
+}
+
+#[test]
+fn a_conversation_takes_the_place_of_a_session_that_waits() {
+    let swarm = TestSwarm::start_with("petals-room", &["0:8"], &["--max-sessions-per-peer", "1"]);
+    let gateway = swarm.serve(GatewayConfig::default()).gateway;
+    let served = behind(gateway, DoorConfig::default(), PetalsChatConfig::default());
+    let asked = "Once upon a time there was a little girl named Lily. She liked to play outside.";
+    served.ok("/v1/chat/completions", &chat(asked, &json!({})));
+    assert_eq!(swarm.open_sessions(), [1]);
+    let mut client = open(&served, 64);
+    client.say(&question("Once", 2));
+    assert_eq!(answer(&mut client).1, 2);
+}
+
+#[test]
+fn one_caller_has_four_sockets_at_most() {
+    let served = petals();
+    let connect = || Client::connect(served.address, PATH, &[]);
+    let mut clients: Vec<_> = (0..4).map(|_| connect().unwrap()).collect();
+    let (status, refused) = connect().err().unwrap();
+    assert_eq!((status, &refused["ok"]), (429, &false.into()));
+    assert_eq!(refused["error"]["code"], "queue_full");
+    clients.pop();
+    within(PATIENCE, "its place is free", || connect().is_ok());
 }
 
 #[test]

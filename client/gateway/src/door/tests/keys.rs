@@ -170,4 +170,13 @@ async fn a_limit_counts_by_key_and_wrong_keys_by_address() {
     );
     assert_eq!(call(&routes, cancel).await.0, StatusCode::OK);
     assert_eq!(ask(&routes, "/health", &[]).await.0, StatusCode::OK);
+
+    // Wrong keys are counted there as well.
+    let guess = async |method, path| {
+        let guess = request(method, path, &[("x-api-key", "x")], Body::empty());
+        call(&routes, guess).await.0
+    };
+    for (method, path) in [("POST", "/v1/cancel/1"), ("DELETE", "/v1/sessions/1")] {
+        assert_eq!(guess(method, path).await, StatusCode::TOO_MANY_REQUESTS);
+    }
 }
