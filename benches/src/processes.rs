@@ -3,6 +3,7 @@
 mod block_server;
 mod gateway;
 pub(crate) mod llama_cpp;
+mod own_program;
 mod peers;
 mod petals_server;
 mod torch_blocks;

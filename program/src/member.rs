@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::error_report::{Exit, Failure};
 use crate::multiaddrs;
-use crate::peers_file::PeersFile;
+use crate::peers_file::{PeersFile, no_hangups};
 
 /// What a member starts with.
 #[derive(Debug, Clone)]
@@ -132,9 +132,9 @@ impl Member {
     ) -> Result<(), Failure> {
         if let Some(file) = file {
             tokio::select! {
-                reloading = file.reload_on_hangup(&self.dht) => reloading.map_err(|error| {
-                    Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error)
-                })?,
+                reloading = file.reload_on_hangup(&self.dht) => {
+                    reloading.map_err(|error| no_hangups(&error))?;
+                }
                 () = stop.cancelled() => {}
             }
         }

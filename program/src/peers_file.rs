@@ -8,7 +8,7 @@ use block_network::{Dht, DhtError, Multiaddr};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use crate::error_report::Failure;
+use crate::error_report::{Exit, Failure};
 use crate::{flag_file, multiaddrs};
 
 /// A file of addresses and the addresses that a command line gives beside it.
@@ -36,10 +36,11 @@ impl PeersFile {
     /// file of a program that cannot join yet would kill it by saying so.
     ///
     /// # Errors
-    /// The system gives no signals.
-    pub fn survive_hangups() -> io::Result<()> {
+    /// The system gives no signals (exit 71).
+    pub fn survive_hangups() -> Result<(), Failure> {
         // The first one that listens to a signal replaces its default for good.
-        signal(SignalKind::hangup()).map(drop)
+        let first = signal(SignalKind::hangup());
+        first.map(drop).map_err(|error| no_hangups(&error))
     }
 
     /// At every SIGHUP reads the file again and joins `dht` through what it says now; a broken file changes nothing and
@@ -66,6 +67,11 @@ impl PeersFile {
         }
         Ok(())
     }
+}
+
+/// The system gives no signals.
+pub fn no_hangups(error: &io::Error) -> Failure {
+    Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(error)
 }
 
 /// The addresses that were `given` on the command line, and those of `file`.
@@ -101,7 +107,6 @@ const MAX_FILE_BYTES: u64 = 1 << 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error_report::Exit;
 
     #[test]
     fn addresses_stand_on_lines_and_comments_do_not_count() {

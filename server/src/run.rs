@@ -21,7 +21,7 @@ use block_model::ModelSource;
 use block_network::Keypair;
 use block_program::peers_file::PeersFile;
 use block_program::{
-    Exit, Exporter, Failure, IdentityLock, Member, StartLook, identity_lock, on_blocking_thread,
+    Exporter, Failure, IdentityLock, Member, StartLook, identity_lock, on_blocking_thread,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -50,9 +50,7 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let lines = StartLines::new(look);
     if config.initial_peers_file.is_some() {
-        PeersFile::survive_hangups().map_err(|error| {
-            Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error)
-        })?;
+        PeersFile::survive_hangups()?;
     }
     let _lock = IdentityLock::take(&config.identity)?;
     let keypair = identity_lock::load_or_create(&config.identity)?;

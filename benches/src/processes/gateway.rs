@@ -3,21 +3,18 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use super::{next_line, program};
+use super::own_program::OwnProgram;
 
 /// A running gateway.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    child: Child,
     /// `127.0.0.1:PORT`.
     address: String,
-    _home: TempDir,
+    _process: OwnProgram,
 }
 
 impl Gateway {
@@ -26,32 +23,19 @@ impl Gateway {
     /// # Errors
     /// If it ends instead; its log is on stderr.
     pub(crate) fn start(model: &Path, prefix: &str, initial_peer: &str) -> Result<Self> {
-        let home = TempDir::new()?;
-        let mut command = Command::new(program("swarm")?);
-        command
-            .args(["gateway", "--listen", "127.0.0.1:0", "--page", "off"])
-            .arg("--model")
-            .arg(model)
-            .args(["--served-model-name", NAME, "--dht-prefix", prefix])
-            .args(["--initial-peers", initial_peer, "--keep-sessions", "0"])
-            .env("HOME", home.path())
-            .env("XDG_CONFIG_HOME", home.path().join("config"))
-            .env("XDG_STATE_HOME", home.path().join("state"))
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().context("swarm gateway")?;
-        let stdout = child.stdout.take().context("its output is a pipe")?;
-        let mut gateway = Self {
-            child,
-            address: String::new(),
-            _home: home,
-        };
-        let mut lines = BufReader::new(stdout);
-        let line = next_line(&mut gateway.child, &mut lines, "swarm gateway")?;
-        let address = line.strip_prefix("READY http://");
-        gateway.address = address.with_context(|| line.clone())?.to_owned();
-        Ok(gateway)
+        let (_process, url) = OwnProgram::start("swarm", |command| {
+            command
+                .args(["gateway", "--listen", "127.0.0.1:0", "--page", "off"])
+                .arg("--model")
+                .arg(model)
+                .args(["--served-model-name", NAME, "--dht-prefix", prefix])
+                .args(["--initial-peers", initial_peer, "--keep-sessions", "0"]);
+        })?;
+        let address = url.strip_prefix("http://").with_context(|| url.clone())?;
+        Ok(Self {
+            address: address.to_owned(),
+            _process,
+        })
     }
 
     /// Streams `tokens` tokens after `prompt`, the likeliest ones.
@@ -87,14 +71,6 @@ impl Gateway {
         ensure!(last == "data: [DONE]", "the stream ended with {last}");
         ensure!(usage["completion_tokens"] == tokens, "{usage}");
         Ok(())
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -15,8 +15,8 @@ use block_gateway::{
 };
 use block_network::Multiaddr;
 use block_program::http_port::metrics_routes;
-use block_program::peers_file::PeersFile;
-use block_program::{Exit, Exporter, Failure, MetricsTable};
+use block_program::peers_file::{PeersFile, no_hangups};
+use block_program::{Exporter, Failure, MetricsTable};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::GatewayFlags;
@@ -78,7 +78,7 @@ pub(crate) async fn run(flags: GatewayFlags, stop: CancellationToken) -> Result<
         () = serve(&gateway, listener, door.guard(routes), &stop) => {}
         () = exporter.keep_up() => {}
         Err(error) = reload_on_hangup(file.as_ref(), &swarm, &door) => {
-            return Err(Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error).into());
+            return Err(no_hangups(&error).into());
         }
     }
     swarm.shutdown().await;
@@ -110,18 +110,23 @@ fn found_peers(swarm: &Swarm) -> Vec<Multiaddr> {
         .collect()
 }
 
-fn routes(flags: &GatewayFlags, gateway: &Gateway, swarm: &Swarm, peers: Vec<Multiaddr>) -> Router {
+/// Looks at the swarm that `peers` lead into, for the page and for programs; `shows_addresses`: of the servers, too.
+pub(crate) fn system(
+    gateway: &Gateway,
+    swarm: &Swarm,
+    peers: Vec<Multiaddr>,
+    shows_addresses: bool,
+) -> System {
     let views = gateway
         .models()
         .iter()
         .map(|model| (model.name().to_owned(), model.remote().view.clone()));
-    let source = SwarmSource::new(
-        swarm.clone(),
-        views.collect(),
-        peers,
-        flags.topology_addresses,
-    );
-    let system = System::start(source, gateway.accounts().clone());
+    let source = SwarmSource::new(swarm.clone(), views.collect(), peers, shows_addresses);
+    System::start(source, gateway.accounts().clone())
+}
+
+fn routes(flags: &GatewayFlags, gateway: &Gateway, swarm: &Swarm, peers: Vec<Multiaddr>) -> Router {
+    let system = system(gateway, swarm, peers, flags.topology_addresses);
     let mut routes = router(gateway.clone()).merge(system.routes());
     if flags.page == "on" {
         routes = routes.merge(page::routes());

@@ -37,9 +37,7 @@ pub(crate) fn peers_file(flags: &SwarmFlags) -> Result<Option<PeersFile>, Failur
     let Some(file) = flags.initial_peers_file.clone() else {
         return Ok(None);
     };
-    PeersFile::survive_hangups().map_err(|error| {
-        Failure::new(Exit::OsError, "SIGHUP cannot be awaited").caused_by(&error)
-    })?;
+    PeersFile::survive_hangups()?;
     Ok(Some(PeersFile::new(file, flags.initial_peers.clone())))
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Router;
 use block_client::{ModelOptions, RemoteModel, RemoteModelError, Swarm};
 use block_gateway::door::{Door, DoorConfig};
-use block_gateway::system::{SwarmSource, System};
 use block_gateway::{
     Gateway, GatewayConfig, Listener, ListenerConfig, ServedModel, ServedModelOptions, page, router,
 };
@@ -111,15 +110,12 @@ async fn load(stage: &Stage, swarm: &Swarm) -> Result<ServedModel, Failure> {
 }
 
 fn routes(swarm: &Swarm, gateway: &Gateway, servers: &[ServerProcess]) -> Result<Router, Failure> {
-    let views = gateway.models().iter();
-    let views = views.map(|model| (model.name().to_owned(), model.remote().view.clone()));
     let peers = servers
         .iter()
         .map(|server| multiaddrs::parse("READY", &server.address))
         .collect::<Result<_, _>>()?;
     // The addresses are those that this machine's owner has just been told.
-    let source = SwarmSource::new(swarm.clone(), views.collect(), peers, true);
-    let system = System::start(source, gateway.accounts().clone());
+    let system = gateway::system(gateway, swarm, peers, true);
     Ok(router(gateway.clone())
         .merge(system.routes())
         .merge(page::routes()))

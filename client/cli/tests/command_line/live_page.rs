@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use block_testing::home::Server;
-use block_testing::{Home, fable, repository};
+use block_testing::{Home, repository};
 
-use crate::process::Running;
+use crate::gateway;
 
 /// So long that a server can be killed in the middle of an answer, and so short that the browser's patience outlasts it.
 const LONG_TOKENS: &str = "90";
@@ -37,20 +37,7 @@ fn a_killed_server_leaves_the_map_and_the_answer_goes_on_with_the_same_words() {
     let quick = slow_server(&home, "4:8", "0.005", &way_in);
     let _spare = slow_server(&home, "4:8", "0.030", &way_in);
 
-    let model = fable();
-    let line = [
-        "gateway",
-        "--model",
-        model.to_str().unwrap(),
-        "--listen",
-        "127.0.0.1:0",
-        "--topology-addresses",
-        "--initial-peers",
-        first.address.as_str(),
-    ];
-    let mut gateway = Running::start(home.command(line));
-    let line = gateway.line();
-    let url = line.strip_prefix("READY ").unwrap();
+    let (_gateway, address) = gateway::ready(&home, &first.address, &["--topology-addresses"]);
 
     let run = Command::new(repository().join("scripts/page-tests"))
         .arg("gateway.test.mjs")
@@ -58,7 +45,7 @@ fn a_killed_server_leaves_the_map_and_the_answer_goes_on_with_the_same_words() {
         .env_remove("NODE_TEST_CONTEXT")
         .env_remove("PAGE_API_KEY")
         .env("PAGE_REPORTER", "tap")
-        .env("PAGE_BASE_URL", format!("{url}/"))
+        .env("PAGE_BASE_URL", format!("http://{address}/"))
         .env("PAGE_LONG_TOKENS", LONG_TOKENS)
         .env("PAGE_KILL_PID", quick.pid().to_string())
         .output()
