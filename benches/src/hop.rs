@@ -2,7 +2,7 @@
 //!
 //! Client and server are two nodes on loopback, each with a runtime of its own. The echo is a stream between the same
 //! two nodes whose server side returns what comes, cut to the size of the step's answer. A second echo hands every message
-//! to another thread and back before it answers: no server whose arithmetic has a thread of its own can be below that.
+//! to another thread and back before it answers, as a server does whose arithmetic always has a thread of its own.
 //! Steps and echoes take turns.
 
 mod endpoints;

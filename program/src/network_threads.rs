@@ -5,6 +5,9 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Runtime};
 
+/// Stack of each thread: as much as the arithmetic's own thread has, since short steps of a span run here, too.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+
 /// A runtime with one thread for every two cores, and one at least: the other cores belong to the arithmetic.
 ///
 /// A thread that is woken from outside, as by a computed answer, wakes another one to look for more work. With a thread
@@ -16,6 +19,7 @@ pub fn runtime() -> io::Result<Runtime> {
     let cores = available_parallelism().map_or(1, usize::from);
     Builder::new_multi_thread()
         .worker_threads((cores / 2).max(1))
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
 }

@@ -1,21 +1,23 @@
 //! The one OS thread that owns the model.
 //!
 //! - Owner: [`Compute`]; everybody else has a [`ComputeHandle`]. It ends when the owner stops or drops it.
+//! - While one session has the server to itself, its short steps run on the thread on which they arrive: waking another
+//!   one and being woken by it takes longer than the rest of such a step's way. There is one call of the span at a time.
 //! - Inboxes, in order of service: caches to close (bounded by the caches that are open), caches to open (one per
 //!   session), then the [`Scheduler`]'s lines with their caps. Closing through the same thread means that no memory is
 //!   freed while a step uses it.
-//! - Owned buffers go in and come out; nothing of the model leaves this thread.
+//! - Owned buffers go in and come out; nothing of the model is seen by callers.
 //! - A job whose caller has gone is skipped. A panic in the span is caught and answered to the callers of that call;
 //!   after a few in a row the server reports not ready.
 
 mod compute_loop;
 mod forward_job;
+mod inbox;
+mod lone_session;
 mod step_job;
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use block_model::{BlockSpan, CacheHandle, SpanDescription};
@@ -28,11 +30,11 @@ pub use step_job::{OwnedPrompts, StepInput};
 
 use crate::cache_budget::Reservation;
 use crate::lease::Lease;
-use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
-use crate::scheduler::{LineCaps, MAX_TURN_ROWS, Picked, Scheduler, Turn};
+use crate::scheduler::LineCaps;
 use compute_loop::ComputeLoop;
 use forward_job::ForwardJob;
+use inbox::{Inbox, OpenJob, Reply};
 use step_job::StepJob;
 
 /// Stack of the compute thread: candle recurses little, but debug builds have large frames.
@@ -61,56 +63,6 @@ impl Computed {
     }
 }
 
-type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
-
-#[derive(Debug)]
-struct OpenJob {
-    blocks: Range<usize>,
-    batch: usize,
-    max_length: usize,
-    reservation: Reservation,
-    reply: Reply<Lease>,
-}
-
-#[derive(Debug)]
-struct State {
-    closing: Vec<(CacheHandle, Option<Reservation>)>,
-    opening: VecDeque<OpenJob>,
-    scheduler: Scheduler<PeerId, StepJob, ForwardJob>,
-    stopped: bool,
-}
-
-#[derive(Debug)]
-struct Inbox {
-    description: SpanDescription,
-    state: Mutex<State>,
-    wake: Condvar,
-    healthy: AtomicBool,
-}
-
-enum Work {
-    /// Close the caches that were put into the buffer.
-    Close,
-    Open(OpenJob),
-    Turn(Turn<PeerId, ForwardJob>),
-}
-
-/// What the inbox hands over with a [`Work`]; empty before and used again.
-#[derive(Debug)]
-struct Handed {
-    closing: Vec<(CacheHandle, Option<Reservation>)>,
-    picked: Vec<Picked<PeerId, StepJob>>,
-}
-
-impl Handed {
-    fn new() -> Self {
-        Self {
-            closing: Vec::new(),
-            picked: Vec::with_capacity(MAX_TURN_ROWS),
-        }
-    }
-}
-
 /// Owner of the compute thread.
 #[derive(Debug)]
 pub struct Compute {
@@ -128,20 +80,9 @@ impl Compute {
         steps: LineCaps,
         forwards: LineCaps,
     ) -> std::io::Result<Self> {
-        let state = State {
-            closing: Vec::new(),
-            opening: VecDeque::new(),
-            scheduler: Scheduler::new(steps, forwards),
-            stopped: false,
-        };
-        let inbox = Arc::new(Inbox {
-            description: span.description().clone(),
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-            healthy: AtomicBool::new(true),
-        });
+        let inbox = Arc::new(Inbox::new(span.as_ref(), steps, forwards));
         let handle = ComputeHandle { inbox };
-        let compute_loop = ComputeLoop::new(span, handle.clone());
+        let compute_loop = Box::new(ComputeLoop::new(span, handle.clone()));
         let thread = std::thread::Builder::new()
             .name("compute".to_owned())
             .stack_size(STACK_BYTES)
@@ -227,14 +168,7 @@ impl ComputeHandle {
         let (reply, answer) = oneshot::channel();
         let [batch, seq, _] = input.shape;
         let job = StepJob::new(lease.handle(), input, reply);
-        self.inbox.submit(|state| {
-            let limit = state.scheduler.step_caps().jobs;
-            let pushed = state.scheduler.push_step(peer, batch, seq, job);
-            pushed.map_err(|_| RequestError::Overloaded {
-                what: "the line of inference steps is full",
-                limit: Some(limit),
-            })
-        })?;
+        self.inbox.submit_step(peer, [batch, seq], job)?;
         answer.await.unwrap_or(Err(RequestError::Draining))
     }
 
@@ -267,14 +201,14 @@ impl ComputeHandle {
         if !state.stopped {
             state.closing.push((handle, reservation));
             drop(state);
-            self.inbox.wake.notify_one();
+            self.inbox.wake();
         }
     }
 
     /// False once the span is taken to be broken, or the thread has ended.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        self.inbox.healthy.load(Ordering::Relaxed)
+        self.inbox.healthy()
     }
 
     /// Steps and forwards in line.
@@ -286,78 +220,6 @@ impl ComputeHandle {
             state.scheduler.forwards_waiting(),
         )
     }
-}
-
-impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The span runs outside this lock, so nothing that panics can leave the lines half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn submit(
-        &self,
-        put: impl FnOnce(&mut State) -> Result<(), RequestError>,
-    ) -> Result<(), RequestError> {
-        let mut state = self.lock();
-        if state.stopped {
-            return Err(RequestError::Draining);
-        }
-        put(&mut state)?;
-        record_depth(&state);
-        drop(state);
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    /// Waits for work; `None` means stop.
-    fn next_work(&self, handed: &mut Handed) -> Option<Work> {
-        let mut state = self.lock();
-        loop {
-            if state.stopped {
-                return None;
-            }
-            if !state.closing.is_empty() {
-                handed.closing.append(&mut state.closing);
-                return Some(Work::Close);
-            }
-            if let Some(open) = state.opening.pop_front() {
-                return Some(Work::Open(open));
-            }
-            let turn = state.scheduler.next_turn(
-                &mut handed.picked,
-                StepJob::is_wanted,
-                ForwardJob::is_wanted,
-            );
-            record_depth(&state);
-            if let Some(turn) = turn {
-                return Some(Work::Turn(turn));
-            }
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Refuses further work and wakes the thread. What is in line is dropped, which tells its callers.
-    fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        self.healthy.store(false, Ordering::Relaxed);
-        let closing = std::mem::take(&mut state.closing);
-        let opening = std::mem::take(&mut state.opening);
-        let caps = (state.scheduler.step_caps(), state.scheduler.forward_caps());
-        let in_line = std::mem::replace(&mut state.scheduler, Scheduler::new(caps.0, caps.1));
-        drop(state);
-        // Their reservations take the budget's lock when dropped; ours is free by now.
-        drop((closing, opening, in_line));
-        self.wake.notify_one();
-    }
-}
-
-fn record_depth(state: &State) {
-    metrics::record_queue_depth(Pool::Inference, state.scheduler.steps_waiting());
-    metrics::record_queue_depth(Pool::Forward, state.scheduler.forwards_waiting());
 }
 
 #[cfg(test)]

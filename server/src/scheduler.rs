@@ -79,7 +79,7 @@ pub struct Prompt<S> {
 
 impl<S> Prompt<S> {
     /// Whether it runs in one turn with others of its kind.
-    fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.batch.saturating_mul(self.seq) <= MAX_SHORT_TOKENS
     }
 

@@ -1,19 +1,20 @@
-//! The compute thread's loop: takes work from the inbox, calls the span, answers.
+//! The compute loop: takes work from the inbox, calls the span, answers. Mostly on a thread of its own.
 //!
 //! The span is only called through [`ComputeLoop::guarded`]: a panic becomes an error for the callers of that call.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use block_model::{BlockSpan, Row, SpanError};
+use block_model::{BlockSpan, CacheHandle, Row, SpanError};
 use block_network::PeerId;
 use tracing::{error, warn};
 
+use super::ComputeHandle;
 use super::forward_job::ForwardJob;
+use super::inbox::{Closing, Inbox, OpenJob, Work};
 use super::step_job::{self, Part, StepJob};
-use super::{ComputeHandle, Handed, Inbox, OpenJob, Work};
 use crate::lease::Lease;
 use crate::request_error::RequestError;
 use crate::scheduler::{MAX_TURN_ROWS, Picked, Turn};
@@ -30,12 +31,28 @@ impl Drop for StopOnExit {
     }
 }
 
-/// The thread's own state.
+/// The span and what its calls need. Whoever has it calls the span.
 pub(super) struct ComputeLoop {
     span: Box<dyn BlockSpan>,
     handle: ComputeHandle,
     panics_in_a_row: u32,
+    /// Caches to close: filled by the inbox, empty otherwise.
+    pub(super) closing: Vec<Closing>,
+    /// Steps of the turn to run: filled by the inbox, empty otherwise.
+    pub(super) picked: Vec<Picked<PeerId, StepJob>>,
+    /// For the inbox to count: the cache of the last turn's only step, if that was short, and the turn's time.
+    pub(super) last_turn: Option<(Option<CacheHandle>, Duration)>,
     buffers: TurnBuffers,
+}
+
+impl fmt::Debug for ComputeLoop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the handle, whose inbox may hold this very value.
+        formatter
+            .debug_struct("ComputeLoop")
+            .field("panics_in_a_row", &self.panics_in_a_row)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Memory of one turn, used again by the next: a turn takes none of its own.
@@ -52,6 +69,9 @@ impl ComputeLoop {
             span,
             handle,
             panics_in_a_row: 0,
+            closing: Vec::new(),
+            picked: Vec::with_capacity(MAX_TURN_ROWS),
+            last_turn: None,
             buffers: TurnBuffers {
                 parts: Vec::with_capacity(MAX_TURN_ROWS),
                 rows: Vec::with_capacity(MAX_TURN_ROWS),
@@ -60,26 +80,36 @@ impl ComputeLoop {
         }
     }
 
-    /// Works until it is told to stop.
-    pub(super) fn run(mut self) {
+    /// Works until it is told to stop; the thread's life.
+    pub(super) fn run(self: Box<Self>) {
         let inbox = Arc::clone(&self.handle.inbox);
         let _guard = StopOnExit(Arc::clone(&inbox));
-        let mut handed = Handed::new();
-        while let Some(work) = inbox.next_work(&mut handed) {
-            match work {
-                Work::Close => {
-                    for (cache, reservation) in handed.closing.drain(..) {
-                        // A panic here leaves the memory to the span; the bytes return all the same.
-                        self.guarded("close a cache", |span| span.close_cache(cache))
-                            .ok();
-                        drop(reservation);
-                    }
-                }
-                Work::Open(job) => self.open(job),
-                Work::Turn(Turn::Steps) => self.step(&mut handed.picked),
-                Work::Turn(Turn::Forward(peer, job)) => self.forward(peer, job),
-            }
+        let mut own = Some(self);
+        while let Some((mut compute, work)) = inbox.next_work(own.take()) {
+            compute.carry_out(work);
+            own = Some(compute);
         }
+    }
+
+    /// Does one piece of work.
+    pub(super) fn carry_out(&mut self, work: Work) {
+        match work {
+            Work::Close => self.close(),
+            Work::Open(job) => self.open(job),
+            Work::Turn(Turn::Steps) => self.step(),
+            Work::Turn(Turn::Forward(peer, job)) => self.forward(peer, job),
+        }
+    }
+
+    fn close(&mut self) {
+        let mut closing = std::mem::take(&mut self.closing);
+        for (cache, reservation) in closing.drain(..) {
+            // A panic here leaves the memory to the span; the bytes return all the same.
+            self.guarded("close a cache", |span| span.close_cache(cache))
+                .ok();
+            drop(reservation);
+        }
+        self.closing = closing;
     }
 
     fn open(&mut self, job: OpenJob) {
@@ -96,10 +126,11 @@ impl ComputeLoop {
         drop(job.reply.send(lease));
     }
 
-    /// Runs one turn's steps and answers those that are done; leaves `picked` empty.
-    fn step(&mut self, picked: &mut Vec<Picked<PeerId, StepJob>>) {
+    /// Runs the steps of `picked` and answers those that are done; leaves it empty.
+    fn step(&mut self) {
         let started = Instant::now();
-        step_job::record_batch(picked);
+        let mut picked = std::mem::take(&mut self.picked);
+        step_job::record_batch(&picked);
         let TurnBuffers {
             parts,
             rows,
@@ -119,6 +150,7 @@ impl ComputeLoop {
             (outcome, emptied(parts), rows)
         };
         let took = started.elapsed();
+        self.last_turn = Some((only_short_step(&picked), took));
         let mut results = outputs.drain(..);
         for row in picked.drain(..) {
             let result = match (&outcome, results.next()) {
@@ -129,6 +161,7 @@ impl ComputeLoop {
             self.take_result(row, result, started, took);
         }
         drop(results);
+        self.picked = picked;
         self.buffers = TurnBuffers {
             parts,
             rows,
@@ -167,7 +200,9 @@ impl ComputeLoop {
             self.guarded("forward", |span| span.forward(&slice.row()))
                 .and_then(|result| result.map_err(|error| span_error("forward", error)))
         };
-        let absorbed = outcome.and_then(|values| job.absorb(&values, started, started.elapsed()));
+        let took = started.elapsed();
+        self.last_turn = Some((None, took));
+        let absorbed = outcome.and_then(|values| job.absorb(&values, started, took));
         match absorbed {
             Err(error) => job.fail(error),
             Ok(()) if job.is_done() => job.finish(),
@@ -198,11 +233,19 @@ impl ComputeLoop {
                     "the span panicked"
                 );
                 if self.panics_in_a_row >= MAX_PANICS_IN_A_ROW {
-                    self.handle.inbox.healthy.store(false, Ordering::Relaxed);
+                    self.handle.inbox.give_up();
                 }
                 Err(RequestError::Internal(format!("{what} panicked: {text}")))
             }
         }
+    }
+}
+
+/// The cache of a turn that has one short step and nothing else.
+fn only_short_step(picked: &[Picked<PeerId, StepJob>]) -> Option<CacheHandle> {
+    match picked {
+        [row] if row.prompt.is_short() => Some(row.prompt.job.cache()),
+        _ => None,
     }
 }
 

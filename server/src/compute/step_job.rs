@@ -67,6 +67,11 @@ impl StepJob {
         }
     }
 
+    /// The cache that it continues.
+    pub(super) fn cache(&self) -> CacheHandle {
+        self.cache
+    }
+
     /// Whether somebody still waits for the answer.
     pub(super) fn is_wanted(&self) -> bool {
         !self.reply.is_closed()

@@ -10,10 +10,13 @@ use block_testing::{PATIENCE, fable};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::prompts::{MORE_TOKENS, prompt};
+use crate::prompts::prompt;
 use crate::stage::{CUTS, Stage};
 
 const SESSIONS: usize = 8;
+
+/// New tokens after the fault.
+const MORE_TOKENS: usize = 50;
 
 /// New tokens that every session has when the server is lost.
 const TOKENS: usize = 64;

@@ -3,11 +3,17 @@
 use block_testing::fable;
 use serde_json::Value;
 
-/// New tokens after the fault.
-pub(crate) const MORE_TOKENS: usize = 50;
+/// New tokens after the fault, where the model's positions allow it. Generations that start together run apart until
+/// the last one has the tokens for the fault, and none may be over by then.
+const MORE_TOKENS: usize = 150;
 
 /// New tokens of the longest case.
-pub(crate) const MOST_TOKENS: usize = 400 + MORE_TOKENS;
+pub(crate) const MOST_TOKENS: usize = 400 + 50;
+
+/// New tokens of a generation that loses a server when it has `token`.
+pub(crate) fn asked(token: usize) -> usize {
+    (token + MORE_TOKENS).min(MOST_TOKENS)
+}
 
 /// Tokens of the first four openings, and of the next four: with [`MOST_TOKENS`] within the model's 512 positions.
 const LENGTHS: [usize; 2] = [40, 56];

@@ -8,7 +8,7 @@ use block_testing::{
 };
 
 use crate::case::{Case, Fault};
-use crate::prompts::{MORE_TOKENS, MOST_TOKENS, prompt};
+use crate::prompts::{MOST_TOKENS, asked, prompt};
 use crate::verdict::Disturbed;
 
 /// Blocks of the three hops.
@@ -20,6 +20,9 @@ pub(crate) const CUTS: [Cast; 3] = [
 
 /// Flags of every server: room for eight sessions of one peer, twice if it serves two hops.
 pub(crate) const FLAGS: [&str; 2] = ["--max-sessions-per-peer", "16"];
+
+/// How often a case may begin.
+const MAX_STARTS: usize = 5;
 
 /// A DHT node that no case kills: a server of another model's block.
 #[derive(Debug)]
@@ -82,13 +85,7 @@ impl Stage {
     pub(crate) fn play(&mut self, case: &Case) -> Vec<Disturbed> {
         let hop = case.place.hop();
         self.learn_undisturbed(case.codec, case.sessions);
-        let ask = |prompt: usize| self.ask(case.codec, prompt, case.token + MORE_TOKENS, case.push);
-        let mut runs: Vec<SwarmRun> = (0..case.sessions)
-            .map(|prompt| SwarmRun::ask(&format!("{}-{prompt}", self.prefix), &ask(prompt)))
-            .collect();
-        for run in &mut runs {
-            run.await_tokens(case.token);
-        }
+        let runs = self.reach(case);
         let at = Instant::now();
         match case.fault {
             Fault::Kill => self.used[hop].kill(),
@@ -100,7 +97,7 @@ impl Stage {
             Disturbed {
                 ending,
                 seen,
-                asked: case.token + MORE_TOKENS,
+                asked: asked(case.token),
                 prompt_tokens: prompt(number).len(),
                 expected: self.undisturbed[&(case.codec, number)].clone(),
                 route: self.route(),
@@ -110,6 +107,27 @@ impl Stage {
         let disturbed = runs.into_iter().enumerate().map(disturbed).collect();
         self.used[hop].kill();
         disturbed
+    }
+
+    /// Starts the case's generations and waits until all have the tokens for the fault. On a busy machine the first may
+    /// be over before the last is there; then all begin again.
+    fn reach(&self, case: &Case) -> Vec<SwarmRun> {
+        let ask = |prompt: usize| self.ask(case.codec, prompt, asked(case.token), case.push);
+        for _ in 0..MAX_STARTS {
+            let mut runs: Vec<SwarmRun> = (0..case.sessions)
+                .map(|prompt| SwarmRun::ask(&format!("{}-{prompt}", self.prefix), &ask(prompt)))
+                .collect();
+            for run in &mut runs {
+                run.await_tokens(case.token);
+            }
+            if runs.iter_mut().all(|run| run.summary().is_none()) {
+                return runs;
+            }
+            for run in runs {
+                run.finish();
+            }
+        }
+        panic!("{case}: a generation was over before the last began, {MAX_STARTS} times");
     }
 
     /// What comes out after a prompt if nothing fails.

@@ -1,0 +1,288 @@
+//! What waits for the compute loop, and the loop itself while nobody runs it.
+//!
+//! The loop runs on its own thread, except for the short steps of a session that has the server to itself: the thread on
+//! which such a step arrives takes the loop out, runs the one turn and puts it back. Whoever has taken it out is the only
+//! one who can run the span.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use block_model::{BlockSpan, CacheHandle, SpanDescription};
+use block_network::PeerId;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use super::compute_loop::ComputeLoop;
+use super::forward_job::ForwardJob;
+use super::lone_session::LoneSession;
+use super::step_job::StepJob;
+use crate::cache_budget::Reservation;
+use crate::lease::Lease;
+use crate::metrics::{self, Pool};
+use crate::request_error::RequestError;
+use crate::scheduler::{LineCaps, MAX_SHORT_TOKENS, Scheduler, Turn};
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
+
+#[derive(Debug)]
+pub(super) struct OpenJob {
+    pub(super) blocks: Range<usize>,
+    pub(super) batch: usize,
+    pub(super) max_length: usize,
+    pub(super) reservation: Reservation,
+    pub(super) reply: Reply<Lease>,
+}
+
+/// A cache to close, with its bytes if they are still its own.
+pub(super) type Closing = (CacheHandle, Option<Reservation>);
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) closing: Vec<Closing>,
+    pub(super) opening: VecDeque<OpenJob>,
+    pub(super) scheduler: Scheduler<PeerId, StepJob, ForwardJob>,
+    lone: LoneSession,
+    /// The loop, while nobody runs it.
+    resting: Option<Box<ComputeLoop>>,
+    pub(super) stopped: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) description: SpanDescription,
+    state: Mutex<State>,
+    wake: Condvar,
+    healthy: AtomicBool,
+}
+
+/// What the loop is to do next; what it needs for that lies in its own buffers.
+pub(super) enum Work {
+    /// Close the caches that were put into the buffer.
+    Close,
+    Open(OpenJob),
+    Turn(Turn<PeerId, ForwardJob>),
+}
+
+impl Inbox {
+    pub(super) fn new(span: &dyn BlockSpan, steps: LineCaps, forwards: LineCaps) -> Self {
+        let state = State {
+            closing: Vec::new(),
+            opening: VecDeque::new(),
+            scheduler: Scheduler::new(steps, forwards),
+            lone: LoneSession::default(),
+            resting: None,
+            stopped: false,
+        };
+        Self {
+            description: span.description().clone(),
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            healthy: AtomicBool::new(true),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // The span runs outside this lock, so nothing that panics can leave the lines half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Puts work in line for the thread.
+    pub(super) fn submit(
+        &self,
+        put: impl FnOnce(&mut State) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(RequestError::Draining);
+        }
+        put(&mut state)?;
+        state.record_depth();
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// Puts a step of `batch x seq` tokens in line; if it is the short step of a session that has the server to itself,
+    /// runs it here and now.
+    pub(super) fn submit_step(
+        &self,
+        peer: PeerId,
+        [batch, seq]: [usize; 2],
+        job: StepJob,
+    ) -> Result<(), RequestError> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(RequestError::Draining);
+        }
+        let runs_here = batch.saturating_mul(seq) <= MAX_SHORT_TOKENS
+            && state.lone.is(job.cache())
+            && state.is_idle();
+        let limit = state.scheduler.step_caps().jobs;
+        let pushed = state.scheduler.push_step(peer, batch, seq, job);
+        pushed.map_err(|_| RequestError::Overloaded {
+            what: "the line of inference steps is full",
+            limit: Some(limit),
+        })?;
+        if runs_here && let Some((compute, work)) = state.take_out() {
+            drop(state);
+            OnLoan::new(self, compute).carry_out(work);
+            return Ok(());
+        }
+        state.record_depth();
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// For the thread: puts the loop back, if it had it, and waits for work. `None` means stop.
+    pub(super) fn next_work(
+        &self,
+        own: Option<Box<ComputeLoop>>,
+    ) -> Option<(Box<ComputeLoop>, Work)> {
+        let mut state = self.lock();
+        if let Some(compute) = own {
+            state.put_back(compute);
+        }
+        loop {
+            // Not before the loop is back: when the thread has ended no call runs, and the span is gone.
+            if state.stopped
+                && let Some(compute) = state.resting.take()
+            {
+                drop(state);
+                drop(compute);
+                return None;
+            }
+            if let Some(taken) = state.take_out() {
+                return Some(taken);
+            }
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Refuses further work and wakes the thread. What is in line is dropped, which tells its callers.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        self.give_up();
+        let closing = std::mem::take(&mut state.closing);
+        let opening = std::mem::take(&mut state.opening);
+        let caps = (state.scheduler.step_caps(), state.scheduler.forward_caps());
+        let in_line = std::mem::replace(&mut state.scheduler, Scheduler::new(caps.0, caps.1));
+        drop(state);
+        // Their reservations take the budget's lock when dropped; ours is free by now.
+        drop((closing, opening, in_line));
+        self.wake();
+    }
+
+    /// The span is taken to be broken for good.
+    pub(super) fn give_up(&self) {
+        self.healthy.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    /// The loop with its next work, if there is some and nobody else has the loop.
+    fn take_out(&mut self) -> Option<(Box<ComputeLoop>, Work)> {
+        let mut compute = self.resting.take()?;
+        let work = self.next(&mut compute);
+        match work {
+            Some(work) => Some((compute, work)),
+            None => {
+                self.resting = Some(compute);
+                None
+            }
+        }
+    }
+
+    /// The next work in the order of service, with what belongs to it in the loop's buffers.
+    fn next(&mut self, compute: &mut ComputeLoop) -> Option<Work> {
+        if !self.closing.is_empty() {
+            compute.closing.append(&mut self.closing);
+            return Some(Work::Close);
+        }
+        if let Some(open) = self.opening.pop_front() {
+            return Some(Work::Open(open));
+        }
+        let turn = self.scheduler.next_turn(
+            &mut compute.picked,
+            StepJob::is_wanted,
+            ForwardJob::is_wanted,
+        );
+        self.record_depth();
+        turn.map(Work::Turn)
+    }
+
+    /// Whether the loop rests and nothing waits for it.
+    fn is_idle(&self) -> bool {
+        self.resting.is_some()
+            && self.closing.is_empty()
+            && self.opening.is_empty()
+            && self.scheduler.steps_waiting() == 0
+            && self.scheduler.forwards_waiting() == 0
+    }
+
+    fn put_back(&mut self, mut compute: Box<ComputeLoop>) {
+        if let Some((cache, took)) = compute.last_turn.take() {
+            self.lone.on_turn(cache, took);
+        }
+        self.resting = Some(compute);
+    }
+
+    fn record_depth(&self) {
+        metrics::record_queue_depth(Pool::Inference, self.scheduler.steps_waiting());
+        metrics::record_queue_depth(Pool::Forward, self.scheduler.forwards_waiting());
+    }
+}
+
+/// The loop in the hands of a thread that is not its own; goes back however that ends.
+struct OnLoan<'a> {
+    inbox: &'a Inbox,
+    compute: Option<Box<ComputeLoop>>,
+}
+
+impl<'a> OnLoan<'a> {
+    fn new(inbox: &'a Inbox, compute: Box<ComputeLoop>) -> Self {
+        Self {
+            inbox,
+            compute: Some(compute),
+        }
+    }
+
+    fn carry_out(mut self, work: Work) {
+        if let Some(compute) = &mut self.compute {
+            compute.carry_out(work);
+        }
+    }
+}
+
+impl Drop for OnLoan<'_> {
+    fn drop(&mut self) {
+        let Some(compute) = self.compute.take() else {
+            return;
+        };
+        let mut state = self.inbox.lock();
+        state.put_back(compute);
+        // Work that came meanwhile woke a thread that could not take the loop.
+        let waits = state.stopped || !state.is_idle();
+        drop(state);
+        if std::thread::panicking() {
+            error!("a turn panicked outside a job");
+            self.inbox.stop();
+        } else if waits {
+            self.inbox.wake();
+        }
+    }
+}
