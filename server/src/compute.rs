@@ -12,6 +12,7 @@
 
 mod compute_loop;
 mod forward_job;
+mod gathering;
 mod inbox;
 mod lone_session;
 mod step_job;

@@ -40,8 +40,7 @@ pub(super) struct ComputeLoop {
     pub(super) closing: Vec<Closing>,
     /// Steps of the turn to run: filled by the inbox, empty otherwise.
     pub(super) picked: Vec<Picked<PeerId, StepJob>>,
-    /// For the inbox to count: the cache of the last turn's only step, if that was short, and the turn's time.
-    pub(super) last_turn: Option<(Option<CacheHandle>, Duration)>,
+    pub(super) last_turn: LastTurn,
     buffers: TurnBuffers,
 }
 
@@ -52,6 +51,36 @@ impl fmt::Debug for ComputeLoop {
             .debug_struct("ComputeLoop")
             .field("panics_in_a_row", &self.panics_in_a_row)
             .finish_non_exhaustive()
+    }
+}
+
+/// The turn that was run last, for the inbox to count.
+#[derive(Debug, Default)]
+pub(super) struct LastTurn {
+    /// Caches of its short steps.
+    pub(super) sessions: Vec<CacheHandle>,
+    /// Whether it had nothing but those.
+    pub(super) is_short: bool,
+    /// Its time; `None` when it has been counted.
+    pub(super) took: Option<Duration>,
+}
+
+impl LastTurn {
+    fn note(&mut self, picked: &[Picked<PeerId, StepJob>], took: Duration) {
+        let short = picked.iter().filter(|row| row.prompt.is_short());
+        self.sessions.clear();
+        self.sessions
+            .extend(short.map(|row| row.prompt.job.cache()));
+        self.is_short = self.sessions.len() == picked.len();
+        self.took = Some(took);
+    }
+
+    /// The session whose short step was all of the turn.
+    pub(super) fn only_session(&self) -> Option<CacheHandle> {
+        match self.sessions.as_slice() {
+            [only] if self.is_short => Some(*only),
+            _ => None,
+        }
     }
 }
 
@@ -71,7 +100,7 @@ impl ComputeLoop {
             panics_in_a_row: 0,
             closing: Vec::new(),
             picked: Vec::with_capacity(MAX_TURN_ROWS),
-            last_turn: None,
+            last_turn: LastTurn::default(),
             buffers: TurnBuffers {
                 parts: Vec::with_capacity(MAX_TURN_ROWS),
                 rows: Vec::with_capacity(MAX_TURN_ROWS),
@@ -150,7 +179,7 @@ impl ComputeLoop {
             (outcome, emptied(parts), rows)
         };
         let took = started.elapsed();
-        self.last_turn = Some((only_short_step(&picked), took));
+        self.last_turn.note(&picked, took);
         let mut results = outputs.drain(..);
         for row in picked.drain(..) {
             let result = match (&outcome, results.next()) {
@@ -201,7 +230,7 @@ impl ComputeLoop {
                 .and_then(|result| result.map_err(|error| span_error("forward", error)))
         };
         let took = started.elapsed();
-        self.last_turn = Some((None, took));
+        self.last_turn.note(&[], took);
         let absorbed = outcome.and_then(|values| job.absorb(&values, started, took));
         match absorbed {
             Err(error) => job.fail(error),
@@ -238,14 +267,6 @@ impl ComputeLoop {
                 Err(RequestError::Internal(format!("{what} panicked: {text}")))
             }
         }
-    }
-}
-
-/// The cache of a turn that has one short step and nothing else.
-fn only_short_step(picked: &[Picked<PeerId, StepJob>]) -> Option<CacheHandle> {
-    match picked {
-        [row] if row.prompt.is_short() => Some(row.prompt.job.cache()),
-        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use block_model::{BlockSpan, CacheHandle, SpanDescription};
 use block_network::PeerId;
@@ -16,6 +17,7 @@ use tracing::error;
 
 use super::compute_loop::ComputeLoop;
 use super::forward_job::ForwardJob;
+use super::gathering::Gathering;
 use super::lone_session::LoneSession;
 use super::step_job::StepJob;
 use crate::cache_budget::Reservation;
@@ -43,6 +45,7 @@ pub(super) struct State {
     pub(super) closing: Vec<Closing>,
     pub(super) opening: VecDeque<OpenJob>,
     pub(super) scheduler: Scheduler<PeerId, StepJob, ForwardJob>,
+    gathering: Gathering,
     lone: LoneSession,
     /// The loop, while nobody runs it.
     resting: Option<Box<ComputeLoop>>,
@@ -71,6 +74,7 @@ impl Inbox {
             closing: Vec::new(),
             opening: VecDeque::new(),
             scheduler: Scheduler::new(steps, forwards),
+            gathering: Gathering::default(),
             lone: LoneSession::default(),
             resting: None,
             stopped: false,
@@ -150,6 +154,11 @@ impl Inbox {
             state.put_back(compute);
         }
         loop {
+            if let Some(left) = state.waits_for_more(Instant::now()) {
+                let wait = self.wake.wait_timeout(state, left);
+                state = wait.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
             // Not before the loop is back: when the thread has ended no call runs, and the span is gone.
             if state.stopped
                 && let Some(compute) = state.resting.take()
@@ -225,6 +234,16 @@ impl State {
         turn.map(Work::Turn)
     }
 
+    /// How long the next turn should wait for more steps; nothing but short steps is to be done then.
+    fn waits_for_more(&mut self, now: Instant) -> Option<Duration> {
+        if self.stopped || !self.closing.is_empty() || !self.opening.is_empty() {
+            return None;
+        }
+        let others = self.scheduler.prompts_waiting() + self.scheduler.forwards_waiting();
+        let ready = self.scheduler.short_waiting();
+        self.gathering.wait(ready, others > 0, now)
+    }
+
     /// Whether the loop rests and nothing waits for it.
     fn is_idle(&self) -> bool {
         self.resting.is_some()
@@ -235,8 +254,13 @@ impl State {
     }
 
     fn put_back(&mut self, mut compute: Box<ComputeLoop>) {
-        if let Some((cache, took)) = compute.last_turn.take() {
-            self.lone.on_turn(cache, took);
+        let turn = &mut compute.last_turn;
+        if let Some(took) = turn.took.take() {
+            self.lone.on_turn(turn.only_session(), took);
+            if !turn.sessions.is_empty() {
+                let sessions = turn.sessions.iter().copied();
+                self.gathering.on_turn(sessions, took, Instant::now());
+            }
         }
         self.resting = Some(compute);
     }

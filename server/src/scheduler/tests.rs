@@ -59,17 +59,17 @@ fn a_prompt_alone_runs_in_large_chunks_and_in_a_crowd_in_small_ones() {
     scheduler.push_step(1, 1, 1200, 1).unwrap();
     assert_eq!(run(&mut scheduler), [(1, 0..512)]);
     scheduler.push_step(2, 1, 1, 2).unwrap();
-    assert_eq!(run(&mut scheduler), [(2, 0..1), (1, 512..544)]);
+    assert_eq!(run(&mut scheduler), [(2, 0..1), (1, 512..536)]);
     // The user of the short step is expected back for a while.
     for turn in 0..RETURN_TURNS as usize {
-        let start = 544 + turn * RETURN_CHUNK_TOKENS;
+        let start = 536 + turn * RETURN_CHUNK_TOKENS;
         assert_eq!(
             run(&mut scheduler),
             [(1, start..start + RETURN_CHUNK_TOKENS)]
         );
     }
-    assert_eq!(run(&mut scheduler), [(1, 576..1088)]);
-    assert_eq!(run(&mut scheduler), [(1, 1088..1200)]);
+    assert_eq!(run(&mut scheduler), [(1, 568..1080)]);
+    assert_eq!(run(&mut scheduler), [(1, 1080..1200)]);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn vanished_callers_are_skipped() {
     let next = scheduler.next_turn(&mut picked, |job| *job == 2, |job| *job == 2);
     assert!(matches!(next, Some(Turn::Steps)));
     let chunks: Vec<_> = picked.iter().map(|row| row.chunk.clone()).collect();
-    assert_eq!(chunks, [0..1, 0..32]);
+    assert_eq!(chunks, [0..1, 0..CROWD_CHUNK_TOKENS]);
     picked.clear();
     assert!(matches!(
         scheduler.next_turn(&mut picked, |_| true, |job| *job == 2),
