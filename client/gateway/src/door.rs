@@ -145,7 +145,8 @@ impl Door {
         &self.0.queue
     }
 
-    /// Reads the keys again. Requests under way go on with the old ones.
+    /// Reads the keys again. Requests under way go on with the old ones; a WebSocket whose key is gone ends after the one
+    /// that it is answering.
     ///
     /// # Errors
     /// They cannot be read, or none is left; the old ones stay.
@@ -155,8 +156,9 @@ impl Door {
             return Err(DoorError::KeysGone);
         }
         let rates: Vec<Rate> = keys.rates().chain(self.0.config.rate).collect();
-        let keys = Arc::new(keys);
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        let mut held = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(keys.in_place_of(&held));
+        drop(held);
         self.0.limits.keep(&rates);
         Ok(())
     }

@@ -20,6 +20,9 @@ pub(crate) struct Who {
     waited: Option<Duration>,
 }
 
+/// What tells a caller from others: the name of its key, else its address. One IPv6 caller has a whole /64.
+pub(crate) type NameAndNet = (Arc<str>, Option<IpAddr>);
+
 impl<S: Sync> FromRequestParts<S> for Who {
     type Rejection = Infallible;
 
@@ -40,14 +43,27 @@ impl Who {
             .map_or_else(|| "anybody".into(), |caller| caller.name().into())
     }
 
-    /// The same, and where it calls from if it has no key: what tells it from others. One IPv6 caller has a whole /64.
-    pub(crate) fn name_and_net(&self) -> (Arc<str>, Option<IpAddr>) {
+    /// The same, and where it calls from if it has no key.
+    pub(crate) fn name_and_net(&self) -> NameAndNet {
         let address = self.caller.as_ref().and_then(Caller::address);
         (self.name(), address.map(net_of))
     }
 
     pub(crate) fn is_admin(&self) -> bool {
         self.caller.as_ref().is_none_or(Caller::is_admin)
+    }
+
+    /// Waits until it may ask nothing more, since the operator took its key away, and says so.
+    pub(crate) async fn revoked(&self) -> ApiError {
+        match &self.caller {
+            Some(caller) => caller.revoked().await,
+            None => std::future::pending().await,
+        }
+        let text = format!(
+            "the key {} was removed or changed; connect again with one that is known, or ask the gateway's operator",
+            self.name()
+        );
+        ApiError::new(crate::ErrorCode::InvalidApiKey, text)
     }
 
     pub(crate) fn waited(&self) -> Option<Duration> {

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::keys::ApiKey;
 use crate::{ApiError, ErrorCode};
 
@@ -14,6 +16,8 @@ pub struct Caller {
     address: Option<IpAddr>,
     is_admin: bool,
     models: Option<Arc<[String]>>,
+    /// Of one with a key.
+    revoked: Option<CancellationToken>,
 }
 
 impl Caller {
@@ -23,6 +27,7 @@ impl Caller {
             address: None,
             is_admin: key.is_admin,
             models: key.models.clone(),
+            revoked: Some(key.revoked.clone()),
         }
     }
 
@@ -33,6 +38,7 @@ impl Caller {
             address,
             is_admin,
             models: None,
+            revoked: None,
         }
     }
 
@@ -60,6 +66,14 @@ impl Caller {
         self.models
             .as_ref()
             .is_none_or(|models| models.iter().any(|allowed| allowed == model))
+    }
+
+    /// Waits until its key is gone or changed, for work that outlives a request. Without a key: for ever.
+    pub async fn revoked(&self) {
+        match &self.revoked {
+            Some(revoked) => revoked.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Refuses all but admins.

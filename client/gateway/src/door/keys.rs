@@ -10,11 +10,12 @@
 //!
 //! Empty lines and those that begin with `#` say nothing. Of a key only its SHA-256 is kept, and nothing here prints it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use super::rate::Rate;
 
@@ -27,6 +28,8 @@ pub(super) struct ApiKey {
     /// `None`: all.
     pub(super) models: Option<Arc<[String]>>,
     pub(super) rate: Option<Rate>,
+    /// Fires when the key is gone, or is another's or for something else.
+    pub(super) revoked: CancellationToken,
 }
 
 /// All keys.
@@ -120,6 +123,21 @@ impl KeyRing {
         found
     }
 
+    /// These keys in the place of those `before`: whoever still holds one that is not among them is told.
+    pub(super) fn in_place_of(mut self, before: &Self) -> Self {
+        let places = self.0.iter().enumerate();
+        let places: HashMap<_, _> = places.map(|(place, key)| (key.digest, place)).collect();
+        for old in &before.0 {
+            let same = places.get(&old.digest);
+            let same = same.and_then(|place| self.0.get_mut(*place));
+            match same.filter(|key| key.opens_the_same(old)) {
+                Some(key) => key.revoked = old.revoked.clone(),
+                None => old.revoked.cancel(),
+            }
+        }
+        self
+    }
+
     /// The limits that keys have of their own.
     pub(super) fn rates(&self) -> impl Iterator<Item = Rate> {
         self.0.iter().filter_map(|key| key.rate)
@@ -127,6 +145,10 @@ impl KeyRing {
 }
 
 impl ApiKey {
+    fn opens_the_same(&self, other: &Self) -> bool {
+        (&self.name, self.is_admin, &self.models) == (&other.name, other.is_admin, &other.models)
+    }
+
     fn parse(entry: &str) -> Result<Self, String> {
         let mut parts = entry.splitn(3, ':');
         let name = parts.next().unwrap_or_default().trim();
@@ -151,6 +173,7 @@ impl ApiKey {
             is_admin: false,
             models: None,
             rate: None,
+            revoked: CancellationToken::new(),
         };
         let mut models = Vec::new();
         for scope in parts.next().unwrap_or_default().split_whitespace() {
@@ -206,6 +229,25 @@ mod tests {
         let variable = KeyRing::of_variable("a:one,b:two:admin").unwrap();
         assert!(variable.find("two").unwrap().is_admin);
         assert!(ring.and(variable).unwrap().find("one").is_some());
+    }
+
+    #[test]
+    fn a_key_that_is_gone_or_for_something_else_is_revoked() {
+        let before = KeyRing::of_lines("a:k1\nb:k2\nc:k3:model=x\nd:k4").unwrap();
+        let now = KeyRing::of_lines("e:k5\na:k1:rate=5/s\nc:k3:model=y\nd2:k4").unwrap();
+        let now = now.in_place_of(&before);
+        let is_revoked =
+            |ring: &KeyRing, sent: &str| ring.find(sent).unwrap().revoked.is_cancelled();
+        let of_before = ["k1", "k2", "k3", "k4"].map(|sent| is_revoked(&before, sent));
+        assert_eq!(of_before, [false, true, true, true]);
+        assert!(
+            ["k1", "k3", "k4", "k5"]
+                .iter()
+                .all(|sent| !is_revoked(&now, sent))
+        );
+        // Also after a second reading.
+        let last = KeyRing::of_lines("e:k5").unwrap().in_place_of(&now);
+        assert!(is_revoked(&before, "k1") && !is_revoked(&last, "k5"));
     }
 
     #[test]

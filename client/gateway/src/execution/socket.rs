@@ -6,6 +6,7 @@
 //! | server, last | `{"type":"done","result","usage"}` or `{"type":"error","error"}`, then it closes |
 //! | client | `{"type":"cancel"}` |
 //!
+//! A listener whose key is removed meanwhile is told so in its last message; the execution goes on.
 //! Everybody reads the same log at their own pace: a slow reader holds up neither the execution nor other readers.
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Executions;
 use super::record::Execution;
@@ -32,11 +33,11 @@ pub(super) async fn listen(
     let place = Arc::clone(&executions.0.sockets).try_acquire_owned().ok();
     let bounds = (executions.socket_patience(), MAX_MESSAGE_BYTES);
     accept(upgrade, bounds, place, move |socket| {
-        tell(socket, execution)
+        tell(socket, caller, execution)
     })
 }
 
-async fn tell(mut socket: Socket, execution: Arc<Execution>) {
+async fn tell(mut socket: Socket, caller: Who, execution: Arc<Execution>) {
     let mut changed = execution.subscribe();
     let mut read = 0;
     loop {
@@ -57,6 +58,14 @@ async fn tell(mut socket: Socket, execution: Arc<Execution>) {
             continue;
         }
         tokio::select! {
+            biased;
+            error = caller.revoked() => {
+                let message = json!({ "type": "error", "error": error.body()["error"] });
+                if socket.say(&message).await.is_ok() {
+                    socket.close(Farewell::Done).await;
+                }
+                return;
+            }
             _ = changed.changed() => {}
             heard = socket.hear() => match heard {
                 Heard::Text(text) if is_cancel(&text) => _ = execution.cancel(),

@@ -8,7 +8,8 @@
 //! | server, last | `{"ok":false,"error","traceback"}`, then it closes |
 //!
 //! Questions may be sent before the answer to the last one has ended. A question counts as a request, and has a seat and
-//! the time of one; the session is held in between, for as long as the socket is open and asks something now and then.
+//! the time of one; the session is held in between, for as long as the socket is open, asks something now and then, and
+//! has a key that is known.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -19,6 +20,7 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
+use futures::FutureExt;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -46,6 +48,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Line {
     socket: Socket,
+    caller: Who,
     /// Messages that came while something was being done.
     waiting: VecDeque<String>,
     gateway: Gateway,
@@ -67,12 +70,13 @@ pub(super) async fn converse(
         let _own_place = own_place;
         let mut line = Line {
             socket,
+            caller,
             waiting: VecDeque::new(),
             gateway: chat.0.gateway.clone(),
             idle: chat.0.config.idle,
             answer: None,
         };
-        match talk(&mut line, &caller, &terms).await {
+        match talk(&mut line, &terms).await {
             End::Gone => {}
             End::Failed(error) => line.fail(&error).await,
         }
@@ -81,8 +85,8 @@ pub(super) async fn converse(
 }
 
 /// Opens a session and answers questions until something ends that.
-async fn talk(line: &mut Line, caller: &Who, terms: &Terms) -> End {
-    let opened = match open(line, caller, terms).await {
+async fn talk(line: &mut Line, terms: &Terms) -> End {
+    let opened = match open(line, terms).await {
         Ok(opened) => opened,
         Err(end) => return end,
     };
@@ -97,10 +101,10 @@ async fn talk(line: &mut Line, caller: &Who, terms: &Terms) -> End {
     end
 }
 
-async fn open(line: &mut Line, caller: &Who, terms: &Terms) -> Result<(Conversation, Listed), End> {
+async fn open(line: &mut Line, terms: &Terms) -> Result<(Conversation, Listed), End> {
     let request = OpenRequest::read(&line.request().await?)?;
     let model = line.gateway.model(&request.model)?;
-    caller.may_use(model.name())?;
+    line.caller.may_use(model.name())?;
     let most = model.max_model_len();
     if request.max_length > most {
         let text = format!(
@@ -110,7 +114,7 @@ async fn open(line: &mut Line, caller: &Who, terms: &Terms) -> Result<(Conversat
         return Err(ApiError::invalid("max_length", text).into());
     }
     let id = format!("petals-{}", Uuid::new_v4().simple());
-    let listed = Listed::new(&line.gateway, (id, caller.name(), model.name()), 0, 1)?;
+    let listed = Listed::new(&line.gateway, (id, line.caller.name(), model.name()), 0, 1)?;
     line.answer = Some(Arc::clone(&listed.answer));
     let gateway = line.gateway.clone();
     let answer = Arc::clone(&listed.answer);
@@ -143,8 +147,11 @@ async fn next(line: &mut Line, conversation: &mut Conversation, terms: &Terms) -
 }
 
 impl Line {
-    /// The next request, which may have come already.
+    /// The next request, which may have come already. Without its key nobody has one.
     async fn request(&mut self) -> Result<Map<String, Value>, End> {
+        if let Some(error) = self.caller.revoked().now_or_never() {
+            return Err(error.into());
+        }
         let text = match self.waiting.pop_front() {
             Some(text) => text,
             None => {
@@ -152,6 +159,7 @@ impl Line {
                 let heard = tokio::select! {
                     biased;
                     error = ended(&self.gateway, self.answer.as_deref()) => return Err(error.into()),
+                    error = self.caller.revoked() => return Err(error.into()),
                     heard = timeout(idle, self.socket.hear()) => heard,
                 };
                 match heard {

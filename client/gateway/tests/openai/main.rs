@@ -10,6 +10,7 @@ mod executions;
 mod observed;
 mod petals_chat;
 mod policies;
+mod revoked;
 mod schema;
 mod slow_reader;
 mod sockets;
