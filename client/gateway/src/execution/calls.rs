@@ -88,7 +88,7 @@ impl Executions {
     pub(super) fn find(&self, caller: &Who, id: &str) -> Result<Arc<Execution>, ApiError> {
         let found = self.0.store.find(id);
         found
-            .filter(|execution| caller.may_end(&execution.owner))
+            .filter(|execution| caller.may_end(&execution.owner.0))
             .ok_or_else(|| {
                 ApiError::new(
                     ErrorCode::NotFound,

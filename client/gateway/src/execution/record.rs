@@ -3,7 +3,7 @@
 //! Queued → Running → Completed or Failed or Cancelled; Queued → Failed or Cancelled. What has ended stays as it is.
 //! Readers keep nothing but a place in the log, so a slow one costs no memory and holds nobody up.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use block_client::{LocalTime, RouteStop};
 use block_network::unix_time;
@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_error::{ApiError, ErrorCode};
+use crate::who::NameAndNet;
 
 /// One execution.
 #[derive(Debug)]
 pub(super) struct Execution {
     pub(super) id: String,
-    /// The name of who started it.
-    pub(super) owner: Arc<str>,
+    /// Who started it.
+    pub(super) owner: NameAndNet,
     /// Ends its task.
     pub(super) cancelled: CancellationToken,
     log: Mutex<Log>,
@@ -82,7 +83,7 @@ impl State {
 }
 
 impl Execution {
-    pub(super) fn new(id: String, owner: Arc<str>, cancelled: CancellationToken) -> Self {
+    pub(super) fn new(id: String, owner: NameAndNet, cancelled: CancellationToken) -> Self {
         Self {
             id,
             owner,
@@ -287,7 +288,11 @@ mod tests {
     use super::*;
 
     fn execution() -> Execution {
-        Execution::new("exec-1".to_owned(), "a".into(), CancellationToken::new())
+        Execution::new(
+            "exec-1".to_owned(),
+            ("a".into(), None),
+            CancellationToken::new(),
+        )
     }
 
     #[test]

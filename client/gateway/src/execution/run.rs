@@ -26,13 +26,13 @@ use crate::metrics::record_prompt;
 use crate::request::Conversation;
 use crate::served_model::ServedModel;
 use crate::terms::{Terms, too_late};
-use crate::who::Who;
+use crate::who::{NameAndNet, Who};
 
 /// A question that may be answered.
 #[derive(Debug)]
 pub(super) struct Question {
     id: String,
-    caller: Arc<str>,
+    caller: NameAndNet,
     model: Arc<ServedModel>,
     choice: ChoicePlan,
 }
@@ -88,7 +88,7 @@ impl Question {
             .await?;
         Ok(Self {
             id: format!("exec-{}", Uuid::new_v4().simple()),
-            caller: caller.name(),
+            caller: caller.name_and_net(),
             choice: ChoicePlan {
                 choice: 0,
                 prompt,
@@ -115,7 +115,7 @@ impl Question {
         record_prompt(self.model.name(), prompt_tokens);
         let plan = AnswerPlan {
             id: self.id,
-            caller: self.caller,
+            caller: self.caller.0,
             model: self.model,
             prompt_tokens,
             choices: vec![self.choice],
@@ -160,7 +160,7 @@ pub(super) async fn start(
     };
     let execution = Arc::new(Execution::new(
         question.id.clone(),
-        Arc::clone(&question.caller),
+        question.caller.clone(),
         CancellationToken::new(),
     ));
     shared.store.add(&execution)?;

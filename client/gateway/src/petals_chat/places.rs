@@ -1,25 +1,21 @@
 //! Who has how many WebSockets open: few each, so that nobody takes all there are.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api_error::{ApiError, ErrorCode};
 use crate::websocket::SOCKETS_FULL_WAIT;
-use crate::who::Who;
+use crate::who::{NameAndNet, Who};
 
 /// The WebSockets of each caller that has any.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Arc<Mutex<HashMap<Holder, usize>>>);
-
-/// A key, or who has none: by its address.
-type Holder = (Arc<str>, Option<IpAddr>);
+pub(super) struct Places(Arc<Mutex<HashMap<NameAndNet, usize>>>);
 
 /// One WebSocket of a caller, counted while this lives.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
-    holder: Holder,
+    holder: NameAndNet,
 }
 
 impl Places {
@@ -44,7 +40,7 @@ impl Places {
     }
 
     /// No change under the lock can fail half done.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NameAndNet, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
