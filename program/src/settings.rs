@@ -8,7 +8,7 @@
 //!
 //! - [`foreign`], `arguments`: what stands on the command line before clap reads it
 //! - `file`, `toml_file`, `yaml_file`: what stands in a file; `keys`: which flag is meant
-//! - `layers`: which files there are, and which of them decides
+//! - `file_choice`: which files are read; `layers`: which there are, and which of them decides
 //! - [`config_command`]: `config show`, `init`, `set` and `schema`
 
 pub mod config_command;
@@ -16,6 +16,7 @@ pub mod foreign;
 
 mod arguments;
 mod file;
+mod file_choice;
 mod init;
 mod keys;
 mod layers;
@@ -38,6 +39,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::error_report::Failure;
 use crate::folders::Folders;
+pub use file_choice::FileChoice;
 use foreign::Foreign;
 use keys::Keys;
 use layers::Layers;
@@ -106,7 +108,7 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
             files: Vec::new(),
         });
     }
-    let layers = Layers::read(folders, named_file(&matches), &keys)?;
+    let layers = Layers::read(folders, FileChoice::of(&matches), &keys)?;
     let command = layers.below(command, &path, &prepared.off)?;
     let matches = command.try_get_matches_from(&prepared.args)?;
     let mut ignored = prepared.ignored;
@@ -129,16 +131,6 @@ fn first_look(command: &Command, args: &[OsString]) -> Result<ArgMatches, clap::
     }
 }
 
-/// The file that the flag `--config` or its variable names.
-fn named_file(matches: &ArgMatches) -> Option<PathBuf> {
-    let mut leaf = matches;
-    while let Some((_, inner)) = leaf.subcommand() {
-        leaf = inner;
-    }
-    let named = leaf.try_get_one::<PathBuf>(CONFIG_ID).ok().flatten();
-    named.cloned()
-}
-
 /// Names of the subcommands that were given, outermost first.
 fn path_of(matches: &ArgMatches) -> Vec<String> {
     let mut path = Vec::new();
@@ -156,5 +148,3 @@ fn reads_files(subcommand: &str) -> bool {
 }
 
 const WITHOUT_FILES: [&str; 5] = ["config", "completions", "man", "service", "version"];
-/// The flag that names a file.
-const CONFIG_ID: &str = "config";

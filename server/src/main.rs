@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use block_program::service_manager::{self, ServiceEvent};
-use block_program::settings::config_command;
+use block_program::settings::{FileChoice, config_command};
 use block_program::{file_limit, network_threads, shell_files, version};
 use block_server::cli::{self, ParseError, Parsed, Task};
 use block_server::{Config, Exit, Failure, Folders, log_options, logging, shutdown};
@@ -70,9 +70,9 @@ fn start() -> anyhow::Result<ExitCode> {
             check(parsed, &folders, as_json)
         }
         Some(Task::Config(flags)) => {
-            let named = parsed.cli.config.clone();
             let (program, command) = (&cli::PROGRAM, cli::command());
-            let text = config_command::run(program, command, &flags.task, &folders, named)?;
+            let text =
+                config_command::run(program, command, &flags.task, &folders, files(&parsed))?;
             print_line(&text);
             Ok(ExitCode::SUCCESS)
         }
@@ -93,6 +93,14 @@ fn start() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         None => serve(parsed, &folders),
+    }
+}
+
+/// Which configuration files the command line chooses.
+fn files(parsed: &Parsed) -> FileChoice {
+    FileChoice {
+        named: parsed.cli.config.clone(),
+        only_named: parsed.cli.no_config_files,
     }
 }
 

@@ -141,6 +141,7 @@ fn the_example_configuration_is_complete_and_valid() {
 
 /// Flags for one run or one person, which a file can set but should not; a token stands in its own file.
 const PER_RUN: &[&str] = &[
+    "no-config-files",
     "config",
     "dry-run",
     "stop-with-stdin",

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use block_program::settings::{ParseError, config_command};
+use block_program::settings::{FileChoice, ParseError, config_command};
 use block_program::{
     Exit, Failure, Folders, LogOptions, file_limit, logging, network_threads, shell_files,
     shutdown, version,
@@ -111,14 +111,17 @@ fn told_at_once(cli: &Cli, folders: &Folders) -> Result<Option<String>, Failure>
     let command = <Cli as clap::CommandFactory>::command;
     Ok(match &cli.task {
         Task::Config(flags) => {
-            let named = cli.config.clone();
+            let files = FileChoice {
+                named: cli.config.clone(),
+                ..FileChoice::default()
+            };
             let task = &flags.task;
             Some(config_command::run(
                 &cli::PROGRAM,
                 command(),
                 task,
                 folders,
-                named,
+                files,
             )?)
         }
         Task::Completions(flags) => Some(shell_files::completions(command(), flags)),

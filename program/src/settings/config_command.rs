@@ -1,12 +1,12 @@
 //! `config`: looks at the settings, and writes the file that holds them. Nothing else ever writes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Command, Subcommand};
 
 use super::keys::Keys;
 use super::layers::Layers;
-use super::{Program, init, schema, set, show};
+use super::{FileChoice, Program, init, schema, set, show};
 use crate::error_report::{Exit, Failure};
 use crate::folders::Folders;
 
@@ -61,7 +61,7 @@ pub struct SetFlags {
     pub values: Vec<String>,
 }
 
-/// Does it, and returns the text for stdout. `named` is the file of `--config`.
+/// Does it, and returns the text for stdout.
 ///
 /// # Errors
 /// A file that is wrong or a value that its flag refuses (exit 78), a wrong key (2), a file that cannot be written (71).
@@ -70,12 +70,12 @@ pub fn run(
     command: Command,
     task: &ConfigTask,
     folders: &Folders,
-    named: Option<PathBuf>,
+    files: FileChoice,
 ) -> Result<String, Failure> {
     let keys = Keys::of(&command, program.foreign);
     match task {
         ConfigTask::Show(flags) => {
-            let layers = Layers::read(folders, named, &keys)?;
+            let layers = Layers::read(folders, files, &keys)?;
             let rows = show::rows(&keys, &layers, &|name| std::env::var(name).ok())?;
             Ok(if flags.json {
                 show::json(&rows)
@@ -84,12 +84,12 @@ pub fn run(
             })
         }
         ConfigTask::Init(flags) => {
-            let path = named.unwrap_or_else(|| folders.user_config_file());
+            let path = files.named.unwrap_or_else(|| folders.user_config_file());
             init::write(program, &keys, &path, flags.force)?;
             Ok(format!("wrote {}", path.display()))
         }
         ConfigTask::Set(flags) => {
-            let path = named.unwrap_or_else(|| folders.user_config_file());
+            let path = files.named.unwrap_or_else(|| folders.user_config_file());
             set::set(&keys, &path, &flags.key, &flags.values)
         }
         ConfigTask::Schema => Ok(schema::schema(program, &keys)),

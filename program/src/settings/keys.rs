@@ -5,8 +5,8 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 
-use super::CONFIG_ID;
 use super::file::{Entry, RawEntry, wrong};
+use super::file_choice::chooses_files;
 use super::foreign::{Foreign, Treatment};
 use super::nearest::nearest;
 use super::reads_files;
@@ -198,8 +198,7 @@ fn push_keys(keys: &mut Vec<Key>, command: Option<&str>, from: &Command) {
         let Some(long) = arg.get_long() else {
             continue;
         };
-        // A file cannot name another file.
-        if arg.get_env().is_some() && arg.get_id() != CONFIG_ID {
+        if arg.get_env().is_some() && !chooses_files(arg) {
             keys.push(Key {
                 command: command.map(ToOwned::to_owned),
                 long: long.to_owned(),

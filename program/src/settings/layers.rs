@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 
 use super::file::{ConfigFile, Entry, wrong};
+use super::file_choice::{FileChoice, chooses_files};
 use super::keys::Keys;
-use super::{CONFIG_ID, value};
+use super::value;
 use crate::error_report::Failure;
 use crate::folders::Folders;
 
@@ -20,18 +21,16 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Reads the system's file and the user's, where they exist, and the one that was `named`.
+    /// Reads the system's file and the user's, where they exist and are wanted, and the one that was named.
     ///
     /// # Errors
     /// A file that is wrong (exit 78).
-    pub(super) fn read(
-        folders: &Folders,
-        named: Option<PathBuf>,
-        keys: &Keys,
-    ) -> Result<Self, Failure> {
-        let standing = folders.config_files();
-        let mut paths: Vec<PathBuf> = standing.into_iter().filter(|path| path.is_file()).collect();
-        if let Some(named) = named {
+    pub(super) fn read(folders: &Folders, files: FileChoice, keys: &Keys) -> Result<Self, Failure> {
+        let standing = folders.config_files().into_iter();
+        let mut paths: Vec<PathBuf> = standing
+            .filter(|path| !files.only_named && path.is_file())
+            .collect();
+        if let Some(named) = files.named {
             // A file that is named again counts once, in the stronger place.
             paths.retain(|path| !is_same(path, &named));
             paths.push(named);
@@ -84,7 +83,7 @@ impl Layers {
     ) -> Result<Command, Failure> {
         let settings: Vec<_> = command
             .get_arguments()
-            .filter(|arg| arg.get_env().is_some() && arg.get_id() != CONFIG_ID)
+            .filter(|arg| arg.get_env().is_some() && !chooses_files(arg))
             .cloned()
             .collect();
         for arg in settings {

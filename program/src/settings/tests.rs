@@ -118,8 +118,11 @@ impl Place {
     }
 
     fn config(&self, task: ConfigTask, named: Option<&Path>) -> Result<String, String> {
-        let named = named.map(Path::to_owned);
-        config_command::run(&TOOL, Tool::command(), &task, &self.folders(), named)
+        let files = FileChoice {
+            named: named.map(Path::to_owned),
+            ..FileChoice::default()
+        };
+        config_command::run(&TOOL, Tool::command(), &task, &self.folders(), files)
             .map_err(|failure| format!("{} {failure}", failure.exit().code()))
     }
 

@@ -17,6 +17,7 @@ use block_program::settings::config_command::ConfigFlags;
 use block_program::settings::{self, Program};
 use block_program::shell_files::{CompletionsFlags, ManFlags};
 use block_program::version::VersionFlags;
+use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use block_program::LogFormat;
@@ -54,6 +55,15 @@ pub struct Cli {
         help_heading = "Operate"
     )]
     pub config: Option<PathBuf>,
+    /// Read no configuration file but that of --config
+    #[arg(
+        long,
+        env = "BLOCK_SERVER_NO_CONFIG_FILES",
+        value_parser = BoolishValueParser::new(),
+        global = true,
+        help_heading = "Operate"
+    )]
+    pub no_config_files: bool,
     /// Another task than serving.
     #[command(subcommand)]
     pub task: Option<Task>,

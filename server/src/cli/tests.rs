@@ -54,13 +54,13 @@ fn each_flag_has_variable_help_and_default() {
 
 #[test]
 fn each_flag_is_a_file_key() {
-    // `--config` is where the file is named; every other flag can stand in it.
+    // Two say which files are read; every other flag can stand in one.
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("one.toml");
     for arg in Cli::command().get_arguments() {
         let Some(long) = arg
             .get_long()
-            .filter(|long| !matches!(*long, "help" | "version" | "config"))
+            .filter(|long| !matches!(*long, "help" | "version" | "config" | "no-config-files"))
         else {
             continue;
         };
@@ -230,6 +230,30 @@ fn the_users_own_file_is_read_if_it_exists() {
 }
 
 #[test]
+fn no_file_but_the_named_one_is_read_if_so_said() {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["etc", "config"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+        // Even one that is wrong has no say.
+        fs::write(root.path().join(folder).join("config.toml"), "prot = 9\n").unwrap();
+    }
+    assert!(parsed_in(root.path(), "m").is_err());
+    let alone = parsed_in(root.path(), "m --no-config-files").unwrap();
+    assert_eq!(
+        (alone.files.len(), alone.cli.serving.network.port),
+        (0, DEFAULT_PORT)
+    );
+    let named = root.path().join("named.toml");
+    fs::write(&named, "port = 7\n").unwrap();
+    let line = format!("plan m --no-config-files -c {}", named.display());
+    let plan = parsed_in(root.path(), &line).unwrap();
+    assert_eq!(
+        (plan.files, plan.cli.serving.network.port),
+        (vec![named], 7)
+    );
+}
+
+#[test]
 fn a_wrong_value_in_the_file_is_the_files_fault() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("server.toml");
@@ -290,8 +314,9 @@ fn plan_has_every_flag_of_serving() {
             .collect()
     };
     let of_program = ids(&command);
-    // `--config` stands at the top and is global.
-    let serving = of_program.iter().filter(|id| *id != "config").cloned();
+    // These stand at the top and are global.
+    let is_global = |id: &&String| matches!(id.as_str(), "config" | "no_config_files");
+    let serving = of_program.iter().filter(|id| !is_global(id)).cloned();
     assert_eq!(ids(plan), serving.collect::<Vec<_>>());
 }
 

@@ -46,7 +46,7 @@ fn add_a_server(stage: &Stage, way_in: &str) -> String {
     }
     format!(
         "- Add a server of this machine:
-    {} --model {} --port 0 --admin-listen off --identity {} --initial-peers {way_in}
+    {} --model {} --no-config-files --port 0 --admin-listen off --identity {} --initial-peers {way_in}
   Other machines cannot reach these servers: swarm demo --page --share prints the command for them.",
         word(near(&stage.program)),
         word(&stage.model),

@@ -102,13 +102,13 @@ impl ServerProcess {
             ASSUMED_THROUGHPUT
         };
         let mut command = Command::new(&stage.program);
-        // Nothing of this user's settings: they may belong to a swarm that matters.
+        // Nothing of this user's and this machine's settings: they may belong to a swarm that matters.
         command
             .env_clear()
             .env("HOME", &home)
             .env("HF_HUB_OFFLINE", "1")
             .current_dir(&home)
-            .arg("--stop-with-stdin")
+            .args(["--no-config-files", "--stop-with-stdin"])
             .args(["--blocks", part.blocks, "--public-name", part.name])
             .args(["--listen-maddr", &listen, "--admin-listen", "off"])
             .args(["--throughput", &throughput.to_string()])

@@ -114,6 +114,27 @@ fn a_server_that_does_not_start_is_explained() {
     assert_eq!(left, 0);
 }
 
+#[test]
+fn its_servers_read_no_settings_of_this_machine() {
+    let home = Home::new("swarm");
+    let program = home.path().join("tells-how-it-is-called");
+    std::fs::write(&program, "#!/bin/sh\necho called with $* >&2\nenv >&2\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    let flags = ["--block-server", program.to_str().unwrap()];
+    for page in [&[][..], &["--page", "--listen", "127.0.0.1:0"]] {
+        std::fs::remove_dir_all(home.path().join("tmp")).ok();
+        let ended = start(&home, &[&flags, page].concat()).end();
+        assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("called with --no-config-files "),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("BLOCK_SERVER_"), "{}", ended.stderr);
+    }
+}
+
 /// A demo with a page on a free port, once it has said all: the lines that it printed and the page's address.
 fn open_page(home: &Home, more: &[&str]) -> (Running, Vec<String>, String) {
     let mut demo = start(

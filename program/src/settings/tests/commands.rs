@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::super::config_command::{ConfigTask, InitFlags, ShowFlags};
 use super::super::keys::Keys;
 use super::super::layers::Layers;
-use super::super::show;
+use super::super::{FileChoice, show};
 use super::{Place, TOOL, Tool};
 
 pub(super) const SHOW: ConfigTask = ConfigTask::Show(ShowFlags {
@@ -54,7 +54,7 @@ fn show_says_where_each_value_comes_from() {
 fn the_environment_is_shown_and_checked() {
     let place = Place::new();
     let keys = Keys::of(&Tool::command(), TOOL.foreign);
-    let layers = Layers::read(&place.folders(), None, &keys).unwrap();
+    let layers = Layers::read(&place.folders(), FileChoice::default(), &keys).unwrap();
     let set = |name: &str| (name == "TOOL_TEST_PEERS").then(|| "a,b".to_owned());
     let text = show::text(&show::rows(&keys, &layers, &set).unwrap(), true);
     assert!(text.contains("peers = [\"a\", \"b\"]"), "{text}");
