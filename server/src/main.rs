@@ -77,7 +77,7 @@ fn start() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Task::Service(flags)) => {
-            print_line(&block_server::service(flags, &folders)?);
+            print_line(&block_server::service(flags, &files(&parsed), &folders)?);
             Ok(ExitCode::SUCCESS)
         }
         Some(Task::Version(flags)) => {

@@ -4,20 +4,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use block_program::amounts::shell_word;
+use block_program::settings::FileChoice;
 use block_program::{Exit, Failure, Folders};
 use serde_json::json;
 
 use crate::cli::{ManagerFlags, ServiceFlags, ServiceTask};
-use crate::systemd_unit;
+use crate::systemd_unit::{self, Start};
 
-/// Does what the flags say, and returns the text for stdout.
+/// Does what the flags say, and returns the text for stdout. The unit keeps the choice of `files`.
 ///
 /// # Errors
-/// No settings to start with (exit 2), no systemd (69), or it refuses (71); a unit that is not there (66), or cannot be
-/// written or removed (77).
-pub fn service(flags: &ServiceFlags, folders: &Folders) -> Result<String, Failure> {
+/// No settings to start with, or none that the service can see (exit 2), no systemd (69), or it refuses (71); a unit or
+/// file that is not there (66), or cannot be read, written or removed (77).
+pub fn service(
+    flags: &ServiceFlags,
+    files: &FileChoice,
+    folders: &Folders,
+) -> Result<String, Failure> {
     match &flags.task {
-        ServiceTask::Install { manager, print } => Manager::of(*manager, folders).install(*print),
+        ServiceTask::Install { manager, print } => {
+            Manager::of(*manager, folders).install(files, *print)
+        }
         ServiceTask::Uninstall { manager } => Manager::of(*manager, folders).uninstall(),
         ServiceTask::Status { manager, json } => Manager::of(*manager, folders).status(*json),
     }
@@ -37,7 +44,7 @@ impl<'a> Manager<'a> {
         }
     }
 
-    fn install(&self, only_prints: bool) -> Result<String, Failure> {
+    fn install(&self, files: &FileChoice, only_prints: bool) -> Result<String, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(Exit::OsError, "this program does not know where it is").caused_by(&error)
         })?;
@@ -47,16 +54,29 @@ impl<'a> Manager<'a> {
                 .cause("there is a quote or a backslash in it")
                 .hint("install block-server in another folder, such as /usr/local/bin"));
         }
+        let config = files.named.as_deref().map(from_root).transpose()?;
+        if files.only_named && config.is_none() {
+            let what = "the service would have no settings: --no-config-files leaves all unread";
+            return Err(Failure::usage(what).hint("name one with --config, or leave the flag out"));
+        }
+        let start = Start {
+            program: &program,
+            config: config.as_deref(),
+            only_config: files.only_named,
+        };
         let unit = if self.is_machines {
-            systemd_unit::of_machine(&program)
+            systemd_unit::of_machine(start)
         } else {
-            systemd_unit::of_user(&program)
+            systemd_unit::of_user(start)
         };
         if only_prints {
             return Ok(unit.trim_end().to_owned());
         }
         self.check_program(&program)?;
-        self.check_settings()?;
+        match &config {
+            Some(file) => self.check_config(Path::new(file))?,
+            None => self.check_settings()?,
+        }
         let path = self.unit_file();
         let written = path
             .parent()
@@ -96,6 +116,9 @@ impl<'a> Manager<'a> {
         if !path.exists() {
             return Err(self.absent(&path));
         }
+        let unit =
+            std::fs::read_to_string(&path).map_err(|error| self.refused("read", &path, &error))?;
+        let command = systemd_unit::command(&unit).unwrap_or_default();
         let properties = "--property=UnitFileState,ActiveState,SubState,MainPID";
         let said = self.call(&["show", systemd_unit::NAME, properties])?;
         let value = |key: &str| {
@@ -112,6 +135,7 @@ impl<'a> Manager<'a> {
         if as_json {
             let status = json!({
                 "unit": path,
+                "command": command,
                 "enabled": enabled == "enabled",
                 "state": active,
                 "detail": detail,
@@ -121,7 +145,7 @@ impl<'a> Manager<'a> {
         }
         let process = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
         Ok(format!(
-            "unit    {}\nstart   {enabled}\nstate   {active} ({detail}){process}",
+            "unit    {}\nruns    {command}\nstart   {enabled}\nstate   {active} ({detail}){process}",
             path.display()
         ))
     }
@@ -144,11 +168,13 @@ impl<'a> Manager<'a> {
     }
 
     /// The machine's unit sees no home folder.
+    fn is_hidden(&self, path: &Path) -> bool {
+        let private = ["/home", "/root", "/tmp"];
+        self.is_machines && private.iter().any(|folder| path.starts_with(folder))
+    }
+
     fn check_program(&self, program: &Path) -> Result<(), Failure> {
-        let is_private = ["/home", "/root", "/tmp"]
-            .iter()
-            .any(|folder| program.starts_with(folder));
-        if self.is_machines && is_private {
+        if self.is_hidden(program) {
             let what = format!("the service cannot see {}", program.display());
             return Err(Failure::usage(what).hint(format!(
                 "install -m 755 {} /usr/local/bin/ && /usr/local/bin/block-server service install --system",
@@ -158,7 +184,23 @@ impl<'a> Manager<'a> {
         Ok(())
     }
 
-    /// A unit has no flags: without a file of settings it would know no model.
+    fn check_config(&self, file: &Path) -> Result<(), Failure> {
+        if !file.is_file() {
+            let what = format!("there is no file {}", file.display());
+            return Err(Failure::new(Exit::NoInput, what).hint(format!(
+                "block-server config init --config {}, and set model in it",
+                shell_word(&file.display().to_string())
+            )));
+        }
+        if self.is_hidden(file) {
+            let what = format!("the service cannot see {}", file.display());
+            return Err(Failure::usage(what)
+                .hint("copy it to /etc/block-server/, and name it there with --config"));
+        }
+        Ok(())
+    }
+
+    /// A unit has no other flags: without a file of settings it would know no model.
     fn check_settings(&self) -> Result<(), Failure> {
         let [system, user] = self.folders.config_files();
         // A user's service reads the machine's as well, and each may have variables beside it.
@@ -233,6 +275,19 @@ impl<'a> Manager<'a> {
             failure
         }
     }
+}
+
+/// A file as a unit can name it, wherever it is started.
+fn from_root(file: &Path) -> Result<String, Failure> {
+    let absolute = std::path::absolute(file).map_err(|error| {
+        Failure::new(Exit::OsError, "the current folder is unknown").caused_by(&error)
+    })?;
+    absolute.into_os_string().into_string().map_err(|path| {
+        let what = format!("a unit cannot name {}", path.display());
+        Failure::usage(what)
+            .cause("its name is not UTF-8")
+            .hint("give the file another name")
+    })
 }
 
 /// Lines of systemctl's own words that a failure shows.

@@ -209,6 +209,47 @@ fn it_is_installed_asked_and_removed_for_a_user() {
 }
 
 #[test]
+fn the_service_runs_with_the_file_that_it_was_installed_with() {
+    let home = Home::new("block-server");
+    let systemctl = FakeSystemctl::new(&home, 0);
+    let (code, _, stderr) = systemctl.run(&home, "install --config my.toml");
+    assert_eq!(code, Some(66), "{stderr}");
+    assert!(stderr.contains("config init --config "), "{stderr}");
+    fs::write(home.path().join("my.toml"), "model = \"org/model\"\n").unwrap();
+    // From the folder of the call to one that a unit can name.
+    let file = home.path().join("my.toml").display().to_string();
+    let (code, _, stderr) = systemctl.run(&home, "install --config my.toml");
+    assert_eq!(code, Some(0), "{stderr}");
+    let unit = fs::read_to_string(home.path().join("config/systemd/user/block-server.service"));
+    let unit = unit.unwrap();
+    let command = value(&unit, "ExecStart");
+    assert!(
+        command.ends_with(&format!("block-server --config {file}")),
+        "{unit}"
+    );
+    let (_, status, _) = systemctl.run(&home, "status");
+    assert!(
+        status.contains(&format!("\nruns    {command}\n")),
+        "{status}"
+    );
+    let (_, json, _) = systemctl.run(&home, "status --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["command"], command);
+    // Nor does it read what it was not to read.
+    let (_, printed, _) =
+        systemctl.run(&home, "install --print --no-config-files --config my.toml");
+    assert_eq!(
+        value(&printed, "ExecStart"),
+        format!("{command} --no-config-files")
+    );
+    let (code, _, stderr) = systemctl.run(&home, "install --no-config-files");
+    assert_eq!(code, Some(2), "{stderr}");
+    // What the machine's service could not read is not written into its unit.
+    home.output(["service", "install", "--system", "--config", &file])
+        .fails_with(2, &["the service cannot see ", "hint: "]);
+}
+
+#[test]
 fn the_machines_unit_is_that_of_the_repository() {
     let home = Home::new("block-server");
     let printed = home.output(["service", "install", "--system", "--print"]);
