@@ -263,6 +263,11 @@ fn refuse_unbuilt(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn trusted_peers(given: &[String]) -> Result<Option<HashSet<PeerId>>, Failure> {
+    // An empty variable or list was meant to name somebody; it must not open the server to all.
+    if !given.is_empty() && given.iter().all(String::is_empty) {
+        return Err(Failure::usage("--trusted-peers names nobody")
+            .hint("name at least one peer, or leave it out to answer everybody"));
+    }
     let parsed = given.iter().map(|text| {
         text.parse::<PeerId>().map_err(|error| {
             Failure::usage(format!("--trusted-peers: {text} is not a peer id"))

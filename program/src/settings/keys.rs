@@ -93,6 +93,14 @@ impl Keys {
             let what = format!("key {written} needs {expected}");
             return Err(wrong(path, raw.line, &what));
         }
+        if raw.value.is_empty_list() && super::value::refuses_nothing(&key.arg) {
+            let what = format!("key {written} is an empty list");
+            let default = super::value::told_default(&key.arg);
+            let means =
+                default.map_or_else(String::new, |default| format!(", which means {default}"));
+            let hint = format!("name at least one, or take the key away{means}");
+            return Err(wrong(path, raw.line, &what).hint(hint));
+        }
         Ok(Entry {
             scope: scope.map(ToOwned::to_owned),
             long: key.long.clone(),

@@ -18,6 +18,11 @@ pub(super) enum FileValue {
 }
 
 impl FileValue {
+    /// A list of nothing.
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(self, Self::List(items) if items.is_empty())
+    }
+
     /// The value as texts for `arg`; `None` if the kind does not fit.
     pub(super) fn texts(&self, arg: &Arg) -> Option<Vec<String>> {
         match (arg.get_action(), self) {
@@ -85,6 +90,18 @@ pub(super) fn check(arg: &Arg, texts: &[String]) -> Result<(), String> {
         let first = text.lines().next().unwrap_or_default();
         first.trim_start_matches("error: ").to_owned()
     })
+}
+
+/// Whether `arg` has to have a value where it stands: to name nobody must not read as the default, which may be everybody.
+pub(super) fn refuses_nothing(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|most| most.min_values() > 0)
+}
+
+/// What the help of `arg` says that no value means.
+pub(super) fn told_default(arg: &Arg) -> Option<String> {
+    let help = arg.get_help()?.to_string();
+    let (_, told) = help.rsplit_once("[default: ")?;
+    told.strip_suffix(']').map(ToOwned::to_owned)
 }
 
 /// Whether `arg` is on or off, and takes no value.

@@ -118,6 +118,41 @@ fn who_is_trusted_and_what_the_router_is_asked_is_off_unless_said() {
 }
 
 #[test]
+fn a_list_of_nobody_is_not_everybody() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("server.toml");
+    let with = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        config_in(
+            root.path(),
+            &format!("org/name --blocks 1 -c {}", file.display()),
+        )
+    };
+    let empty = with("trusted-peers = []\n").unwrap_err();
+    assert_eq!(empty.exit(), Exit::BadConfig);
+    for part in [":1: key trusted-peers is an empty list", "everybody"] {
+        assert!(empty.to_string().contains(part), "{part} in {empty}");
+    }
+    for nobody in [
+        with("trusted-peers = [\"\"]\n"),
+        with("trusted-peers = \"\"\n"),
+        config("org/name --blocks 1 --trusted-peers="),
+        config("org/name --blocks 1 --trusted-peers ,"),
+    ] {
+        let nobody = nobody.unwrap_err();
+        assert_eq!(nobody.exit(), Exit::Usage);
+        assert!(
+            nobody
+                .to_string()
+                .contains("leave it out to answer everybody"),
+            "{nobody}"
+        );
+    }
+    // Nobody to join through is what a first server says.
+    assert!(with("initial-peers = []\n").is_ok());
+}
+
+#[test]
 fn expiration_follows_petals_rule() {
     let seconds = |line: &str| {
         config(&format!("org/name --blocks 1 {line}"))
