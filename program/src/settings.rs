@@ -51,6 +51,8 @@ pub struct Program {
     pub name: &'static str,
     /// Flags of other programs that it understands.
     pub foreign: &'static [Foreign],
+    /// Keys that stand in a file only for one subcommand, since several of them cannot share the value.
+    pub of_one_command: &'static [&'static str],
 }
 
 /// A command line with the layers below it.
@@ -95,7 +97,7 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
     folders: &Folders,
 ) -> Result<Parsed<C>, ParseError> {
     let plain = C::command();
-    let keys = Keys::of(&plain, program.foreign);
+    let keys = Keys::of(&plain, program);
     let prepared = arguments::prepare(args, &plain, program.foreign)?;
     let command = arguments::without_variables(plain, &prepared.off);
     let matches = first_look(&command, &prepared.args)?;

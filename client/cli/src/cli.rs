@@ -247,6 +247,8 @@ pub(crate) const PROGRAM: Program = Program {
             "name peers with --initial-peers; the IPFS network is not asked",
         ),
     ],
+    // A gateway that runs for months and a command beside it cannot be one peer.
+    of_one_command: &["identity"],
 };
 
 fn parse_blocks(text: &str) -> Result<WantedBlocks, String> {

@@ -72,7 +72,7 @@ pub fn run(
     folders: &Folders,
     files: FileChoice,
 ) -> Result<String, Failure> {
-    let keys = Keys::of(&command, program.foreign);
+    let keys = Keys::of(&command, program);
     match task {
         ConfigTask::Show(flags) => {
             let layers = Layers::read(folders, files, &keys)?;

@@ -62,7 +62,9 @@ fn variants(keys: &Keys) -> (Vec<&Key>, Vec<&Key>) {
     let (mut general, mut particular) = (Vec::<&Key>::new(), Vec::new());
     for key in keys.all() {
         let mut others = keys.all().iter().filter(|other| other.long == key.long);
-        if !others.all(|other| other.arg.get_env() == key.arg.get_env()) {
+        if keys.is_of_one_command(&key.long)
+            || !others.all(|other| other.arg.get_env() == key.arg.get_env())
+        {
             particular.push(key);
         } else if general.iter().all(|known| known.long != key.long) {
             general.push(key);

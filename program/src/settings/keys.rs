@@ -9,7 +9,7 @@ use super::file::{Entry, RawEntry, wrong};
 use super::file_choice::chooses_files;
 use super::foreign::{Foreign, Treatment};
 use super::nearest::nearest;
-use super::reads_files;
+use super::{Program, reads_files};
 use crate::error_report::Failure;
 
 /// A setting: a flag with an environment variable.
@@ -42,11 +42,12 @@ pub(super) struct Keys {
     keys: Vec<Key>,
     commands: BTreeSet<String>,
     foreign: &'static [Foreign],
+    of_one_command: &'static [&'static str],
 }
 
 impl Keys {
-    /// The settings of `command` and of its subcommands, and the flags of other programs that may stand in a file.
-    pub(super) fn of(command: &Command, foreign: &'static [Foreign]) -> Self {
+    /// The settings of `command` and of its subcommands, and what is particular to those of `program`.
+    pub(super) fn of(command: &Command, program: &Program) -> Self {
         let mut keys = Vec::new();
         push_keys(&mut keys, None, command);
         let mut commands = BTreeSet::new();
@@ -61,8 +62,21 @@ impl Keys {
             program: command.get_name().to_owned(),
             keys,
             commands,
-            foreign,
+            foreign: program.foreign,
+            of_one_command: program.of_one_command,
         }
+    }
+
+    /// Whether a file sets it for one subcommand only.
+    pub(super) fn is_of_one_command(&self, long: &str) -> bool {
+        self.of_one_command.contains(&long)
+    }
+
+    /// The first subcommand with such a key, as an example.
+    pub(super) fn example_of(&self, long: &str) -> &str {
+        let mut keys = self.keys.iter().filter(|key| key.long == long);
+        keys.find_map(|key| key.command.as_deref())
+            .unwrap_or("COMMAND")
     }
 
     /// All of them, those of the program itself first.
@@ -92,6 +106,15 @@ impl Keys {
             let expected = super::value::expected_kind(&key.arg);
             let what = format!("key {written} needs {expected}");
             return Err(wrong(path, raw.line, &what));
+        }
+        if scope.is_none() && self.is_of_one_command(&key.long) {
+            let what = format!("key {written} would be that of every command");
+            let (long, example) = (&key.long, self.example_of(&key.long));
+            return Err(wrong(path, raw.line, &what)
+                .cause(format!("two commands at once cannot have the same {long}"))
+                .hint(format!(
+                    "write it for one of them, as {example}.{long}; another needs its own"
+                )));
         }
         if raw.value.is_empty_list() && super::value::refuses_nothing(&key.arg) {
             let what = format!("key {written} is an empty list");

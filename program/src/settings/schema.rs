@@ -33,6 +33,9 @@ pub(super) fn schema(program: &Program, keys: &Keys) -> String {
         if let Some(command) = key.command.as_ref().filter(|_| !is_everywhere()) {
             add(command, &key.long);
         }
+        if keys.is_of_one_command(&key.long) {
+            continue;
+        }
         if let Some(heading) = key.heading() {
             let heading = heading.to_lowercase();
             add(&heading, &key.long);

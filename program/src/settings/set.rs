@@ -53,6 +53,15 @@ fn meant<'a>(keys: &'a Keys, key: &'a str) -> Result<(Option<&'a str>, &'a Key),
     };
     let is_scope = scope.is_none_or(|scope| keys.is_command(scope));
     let found = keys.spelled(scope, &long).filter(|_| is_scope);
+    if let (None, Some(found)) = (scope, found)
+        && keys.is_of_one_command(&found.long)
+    {
+        let long = &found.long;
+        return Err(
+            Failure::usage(format!("{key} is set for one command, not for all"))
+                .hint(format!("config set {}.{long} VALUE", keys.example_of(long))),
+        );
+    }
     found.map(|found| (scope, found)).ok_or_else(|| {
         let failure = Failure::usage(format!("there is no key {key}"));
         match keys.near(&long) {

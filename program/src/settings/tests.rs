@@ -57,6 +57,9 @@ struct Serve {
     /// More words
     #[arg(short, long, env = "TOOL_TEST_VERBOSE", action = clap::ArgAction::Count)]
     verbose: u8,
+    /// What two of them cannot share
+    #[arg(long, env = "TOOL_TEST_OWN", alias = "mine")]
+    own: Option<String>,
     /// Not a setting
     #[arg(long)]
     json: bool,
@@ -70,6 +73,9 @@ struct Ask {
     /// Which port
     #[arg(long, env = "TOOL_TEST_PORT", default_value_t = 1)]
     port: u16,
+    /// What two of them cannot share
+    #[arg(long, env = "TOOL_TEST_OWN", alias = "mine")]
+    own: Option<String>,
 }
 
 const TOOL: Program = Program {
@@ -78,6 +84,7 @@ const TOOL: Program = Program {
         Foreign::ignored("handlers", 1, "there is one"),
         Foreign::refused("adapters", "leave it out"),
     ],
+    of_one_command: &["own"],
 };
 
 struct Place(tempfile::TempDir);
@@ -196,6 +203,47 @@ fn a_table_named_as_a_subcommand_is_for_it_alone() {
         "what is required may stand in a file"
     );
     assert_eq!(place.parse("serve").unwrap().cli.log_level, "info");
+}
+
+#[test]
+fn what_two_commands_cannot_share_is_set_for_one() {
+    let place = Place::new();
+    let file = place.write("own.toml", "[ask]\nlisten = \"b\"\nmine = \"a\"\n");
+    let line = format!("serve -c {}", file.display());
+    assert_eq!(place.serve(&line[6..]).own, None);
+    let Task::Ask(ask) = place.parse(&line.replace("serve", "ask")).unwrap().cli.task else {
+        panic!("ask")
+    };
+    assert_eq!(ask.own.as_deref(), Some("a"));
+    for (text, written) in [
+        ("mine = \"a\"\n", ":1: key mine would"),
+        ("[network]\nown = \"a\"\n", ":2: key network.own would"),
+    ] {
+        place.write("own.toml", text);
+        let error = place.parse(&line).unwrap_err();
+        assert!(error.starts_with("78 error: "), "{error}");
+        for part in [written, "hint: write it for one of them, as serve.own"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+    let error = place.set("own", &["a"]).unwrap_err();
+    assert!(
+        error.starts_with("2 error: ") && error.contains("hint: config set serve.own VALUE"),
+        "{error}"
+    );
+    place.set("ask.own", &["a"]).unwrap();
+    assert_eq!(place.user_file(), "\n[ask]\nown = \"a\"\n");
+    let schema = place.config(ConfigTask::Schema, None).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let properties = &schema["properties"];
+    assert!(properties["own"].is_null(), "{schema}");
+    assert!(properties["network"]["properties"]["own"].is_null());
+    for table in ["serve", "ask"] {
+        assert!(
+            properties[table]["properties"]["own"].is_object(),
+            "{schema}"
+        );
+    }
 }
 
 #[test]

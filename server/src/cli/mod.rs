@@ -219,6 +219,7 @@ pub fn command() -> clap::Command {
 pub const PROGRAM: Program = Program {
     name: "block-server",
     foreign: petals::FOREIGN,
+    of_one_command: &[],
 };
 
 const EXAMPLES: &str = "Examples:

@@ -119,3 +119,38 @@ fn values_are_checked() {
         assert!(parsed(wrong).is_err(), "{wrong} must be refused");
     }
 }
+
+#[test]
+fn an_identity_in_a_file_is_that_of_one_command() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("swarm.toml");
+    let parsed = |text: &str, line: &str| {
+        std::fs::write(&file, text).unwrap();
+        let words = line.split_whitespace().map(OsString::from);
+        let args = words.chain(["--config".into(), file.clone().into()]);
+        parse(args, &Folders::under(root.path())).map(|parsed| parsed.cli.task)
+    };
+    let scoped = "[gateway]\nidentity = \"gateway.key\"\n";
+    let Task::Gateway(gateway) = parsed(scoped, "swarm gateway --model m").unwrap() else {
+        panic!("gateway")
+    };
+    assert_eq!(
+        gateway.swarm.identity,
+        Some(std::path::PathBuf::from("gateway.key"))
+    );
+    let Task::Run(run) = parsed(scoped, "swarm run m x").unwrap() else {
+        panic!("run")
+    };
+    assert_eq!(run.swarm.identity, None);
+    for everybodys in [
+        "identity = \"one.key\"\n",
+        "[swarm]\nidentity_path = \"one.key\"\n",
+    ] {
+        let error = parsed(everybodys, "swarm run m x").unwrap_err();
+        let ParseError::Failure(failure) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(failure.exit().code(), 78);
+        assert!(failure.to_string().contains("run.identity"), "{failure}");
+    }
+}

@@ -53,7 +53,7 @@ fn show_says_where_each_value_comes_from() {
 #[test]
 fn the_environment_is_shown_and_checked() {
     let place = Place::new();
-    let keys = Keys::of(&Tool::command(), TOOL.foreign);
+    let keys = Keys::of(&Tool::command(), &TOOL);
     let layers = Layers::read(&place.folders(), FileChoice::default(), &keys).unwrap();
     let set = |name: &str| (name == "TOOL_TEST_PEERS").then(|| "a,b".to_owned());
     let text = show::text(&show::rows(&keys, &layers, &set).unwrap(), true);
