@@ -4,6 +4,7 @@
 
 mod account;
 mod logprobs;
+mod piece_chunk;
 mod stream;
 mod whole;
 
@@ -49,6 +50,15 @@ impl Shape {
         }
     }
 
+    /// What its objects are called.
+    fn object(self, is_chunk: bool) -> &'static str {
+        match (self, is_chunk) {
+            (Self::Chat, false) => "chat.completion",
+            (Self::Chat, true) => "chat.completion.chunk",
+            (Self::Text, _) => "text_completion",
+        }
+    }
+
     fn logprobs(self, piece: &Piece) -> Value {
         match self {
             Self::Chat => logprobs::of_chat(&piece.logprobs),
@@ -60,14 +70,9 @@ impl Shape {
 impl Envelope {
     /// An object with these choices; `is_chunk`: as a part of a stream.
     fn object(&self, is_chunk: bool, choices: Vec<Value>) -> Value {
-        let object = match (self.shape, is_chunk) {
-            (Shape::Chat, false) => "chat.completion",
-            (Shape::Chat, true) => "chat.completion.chunk",
-            (Shape::Text, _) => "text_completion",
-        };
         json!({
             "id": self.id,
-            "object": object,
+            "object": self.shape.object(is_chunk),
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
@@ -99,19 +104,6 @@ impl Envelope {
         self.object(
             true,
             vec![self.chunk_choice(choice, delta, Value::Null, None)],
-        )
-    }
-
-    fn piece(&self, piece: &Piece) -> Value {
-        let logprobs = if self.has_logprobs {
-            self.shape.logprobs(piece)
-        } else {
-            Value::Null
-        };
-        let delta = json!({ "content": piece.text });
-        self.object(
-            true,
-            vec![self.chunk_choice(piece.choice, delta, logprobs, None)],
         )
     }
 

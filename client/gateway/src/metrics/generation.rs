@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
 /// How a generation ended.
@@ -48,6 +48,8 @@ pub(crate) struct GenerationRecord {
     state: &'static str,
     outcome: Outcome,
     tokens: usize,
+    /// Times between tokens: looked up once, not for each token.
+    gaps: Option<Histogram>,
 }
 
 impl GenerationRecord {
@@ -59,6 +61,7 @@ impl GenerationRecord {
             state: WAITING,
             outcome: Outcome::Cancelled,
             tokens: 0,
+            gaps: None,
         };
         record.move_gauge(1.0);
         record
@@ -73,13 +76,15 @@ impl GenerationRecord {
 
     /// A token came, `took` after the one before.
     pub(crate) fn token(&mut self, took: Duration) {
-        let model = self.model.clone();
+        let model = || self.model.clone();
         if self.tokens == 0 {
-            histogram!("block_gateway_time_to_first_token_seconds", "model" => model)
+            histogram!("block_gateway_time_to_first_token_seconds", "model" => model())
                 .record(self.arrived.elapsed().as_secs_f64());
         } else {
-            histogram!("block_gateway_inter_token_latency_seconds", "model" => model)
-                .record(took.as_secs_f64());
+            let gaps = self.gaps.get_or_insert_with(
+                || histogram!("block_gateway_inter_token_latency_seconds", "model" => model()),
+            );
+            gaps.record(took.as_secs_f64());
         }
         self.tokens += 1;
     }

@@ -11,9 +11,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::piece_chunk::PieceChunk;
 use super::{Envelope, Shape};
 use crate::answer::{Answer, Event};
 use crate::api_error::ApiError;
@@ -124,7 +126,10 @@ impl Stream {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Piece(piece) => self.push(self.envelope.piece(&piece)),
+            Event::Piece(piece) => {
+                let chunk = PieceChunk::new(&self.envelope, &piece, self.options.include_usage);
+                self.ready.push_back(event_of(&chunk));
+            }
             Event::Ended(ended) => {
                 self.completion_tokens += ended.tokens;
                 self.cached_tokens += ended.cached;
@@ -152,9 +157,17 @@ impl Stream {
 }
 
 /// JSON has no line break in it, so it is one line.
-fn event_of(value: &Value) -> Bytes {
-    format!("data: {value}\n\n").into()
+fn event_of(value: &impl Serialize) -> Bytes {
+    let mut event = Vec::with_capacity(EVENT_BYTES);
+    event.extend_from_slice(b"data: ");
+    // Writing to memory does not fail, and nothing here has keys that are no strings.
+    let _ = serde_json::to_writer(&mut event, value);
+    event.extend_from_slice(b"\n\n");
+    event.into()
 }
+
+/// Room for most chunks of one token.
+const EVENT_BYTES: usize = 384;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 /// A comment, which readers of events skip.
