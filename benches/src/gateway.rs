@@ -4,8 +4,6 @@
 //! An answer begins with a new session on both sides and ends with its last token. The embedded model: the smaller the
 //! model, the larger the gateway's share.
 
-use std::thread;
-
 use anyhow::{Context, Result};
 use block_client::{
     GenerateConfig, ModelOptions, ModelSource, RemoteModel, SessionConfig, Swarm, SwarmConfig,
@@ -57,7 +55,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for streams in STREAMS {
         let by_library = Subject::timed(|| in_process(&runtime, &remote, streams));
-        let by_gateway = Subject::timed(|| over_http(&gateway, streams));
+        let by_gateway = Subject::timed(|| over_http(&runtime, &gateway, streams));
         let name = format!("{BENCH}, {streams} streams");
         let effort = Effort::new(15, quick, 10);
         let rounds = Rounds::measure(&name, effort, vec![by_library, by_gateway])?;
@@ -78,17 +76,12 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
 }
 
 fn in_process(runtime: &Runtime, remote: &RemoteModel, streams: usize) -> Result<()> {
-    let remote = remote.clone();
-    network_threads::run(runtime, async move {
-        let mut answers = JoinSet::new();
-        for _ in 0..streams {
-            answers.spawn(answer(remote.clone()));
-        }
-        while let Some(answer) = answers.join_next().await {
-            answer.context("an answer's task")??;
-        }
-        Ok(())
-    })
+    let mut answers = JoinSet::new();
+    let _inside = runtime.enter();
+    for _ in 0..streams {
+        answers.spawn(answer(remote.clone()));
+    }
+    all(runtime, answers)
 }
 
 async fn answer(remote: RemoteModel) -> Result<()> {
@@ -106,13 +99,20 @@ async fn answer(remote: RemoteModel) -> Result<()> {
     Ok(())
 }
 
-fn over_http(gateway: &Gateway, streams: usize) -> Result<()> {
-    thread::scope(|scope| {
-        let ask = || gateway.stream(&PROMPT, TOKENS);
-        let asking: Vec<_> = (0..streams).map(|_| scope.spawn(ask)).collect();
-        for asked in asking {
-            let answer = asked.join();
-            answer.map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+fn over_http(runtime: &Runtime, gateway: &Gateway, streams: usize) -> Result<()> {
+    let mut answers = JoinSet::new();
+    let _inside = runtime.enter();
+    for _ in 0..streams {
+        answers.spawn(gateway.stream(&PROMPT, TOKENS));
+    }
+    all(runtime, answers)
+}
+
+/// Waits for all answers, on the threads where they are made.
+fn all(runtime: &Runtime, mut answers: JoinSet<Result<()>>) -> Result<()> {
+    network_threads::run(runtime, async move {
+        while let Some(answer) = answers.join_next().await {
+            answer.context("an answer's task")??;
         }
         Ok(())
     })
