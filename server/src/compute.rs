@@ -1,10 +1,10 @@
-//! The one OS thread that owns the model.
+//! The model's owner: one loop, which has an OS thread of its own.
 //!
 //! - Owner: [`Compute`]; everybody else has a [`ComputeHandle`]. It ends when the owner stops or drops it.
 //! - While one session has the server to itself, its short steps run on the thread on which they arrive: waking another
 //!   one and being woken by it takes longer than the rest of such a step's way. There is one call of the span at a time.
 //! - Inboxes, in order of service: caches to close (bounded by the caches that are open), caches to open (one per
-//!   session), then the [`Scheduler`]'s lines with their caps. Closing through the same thread means that no memory is
+//!   session), then the [`Scheduler`]'s lines with their caps. Closing through the same loop means that no memory is
 //!   freed while a step uses it.
 //! - Owned buffers go in and come out; nothing of the model is seen by callers.
 //! - A job whose caller has gone is skipped. A panic in the span is caught and answered to the callers of that call;
@@ -50,6 +50,9 @@ pub struct Computed {
     pub queue: Duration,
     /// Time of the calls it took part in.
     pub compute: Duration,
+    /// Whether the caller's own thread computed it. The caller should let other tasks run before its next step: those that
+    /// a peer sends ahead would else follow each other without a pause.
+    pub ran_here: bool,
 }
 
 impl Computed {
@@ -60,6 +63,7 @@ impl Computed {
             values: Vec::new(),
             queue: Duration::ZERO,
             compute: Duration::ZERO,
+            ran_here: false,
         }
     }
 }
@@ -156,7 +160,9 @@ impl ComputeHandle {
         answer.await.unwrap_or(Err(RequestError::Draining))
     }
 
-    /// Runs one step on the lease's cache. If the future is dropped the step may or may not run.
+    /// Runs one step on the lease's cache: on the compute thread, or, if the session has the server to itself and its turns
+    /// are quick, here, on the first poll, with the stack that the caller's thread has. If the future is dropped the step
+    /// may or may not run.
     ///
     /// # Errors
     /// `Overloaded` if the line is full, `Invalid` or `Internal` from the span, `Draining` if the thread has stopped.
@@ -169,8 +175,12 @@ impl ComputeHandle {
         let (reply, answer) = oneshot::channel();
         let [batch, seq, _] = input.shape;
         let job = StepJob::new(lease.handle(), input, reply);
-        self.inbox.submit_step(peer, [batch, seq], job)?;
-        answer.await.unwrap_or(Err(RequestError::Draining))
+        let ran_here = self.inbox.submit_step(peer, [batch, seq], job)?;
+        let computed = answer.await.unwrap_or(Err(RequestError::Draining))?;
+        Ok(Computed {
+            ran_here,
+            ..computed
+        })
     }
 
     /// Runs whole sequences through the blocks. If the future is dropped the rest of the work is skipped.

@@ -169,7 +169,9 @@ impl<'a> Manager<'a> {
 
     /// The machine's unit sees no home folder.
     fn is_hidden(&self, path: &Path) -> bool {
-        let private = ["/home", "/root", "/tmp"];
+        let private = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+        // Where it really lies: a link or `..` may lead there.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         self.is_machines && private.iter().any(|folder| path.starts_with(folder))
     }
 

@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use block_model::{
@@ -65,9 +66,10 @@ static ALLOCATOR: Counting = Counting;
 
 const HIDDEN: usize = 64;
 
-/// One call of the span, as it was seen on the compute thread.
+/// One call of the span, as it was seen on the thread that made it.
 #[derive(Debug, Clone, Copy)]
 struct Call {
+    thread: ThreadId,
     rows: usize,
     /// Taken by that thread before the call, in all.
     taken: usize,
@@ -106,6 +108,7 @@ impl BlockSpan for QuietSpan {
 
     fn step_into(&mut self, rows: &[Row<'_>], outputs: &mut [Result<Vec<f32>, SpanError>]) {
         self.calls.lock().unwrap().push(Call {
+            thread: thread::current().id(),
             rows: rows.len(),
             taken: TAKEN.get(),
         });
@@ -198,9 +201,11 @@ async fn decode_turns_take_no_memory_on_the_compute_thread() {
         })
     });
     let leases = join_all(sessions).await;
-    let calls = calls.lock().unwrap().clone();
+    // A session that is alone for a while runs on its own task's thread, which takes memory for its messages.
+    let mut calls = calls.lock().unwrap().clone();
+    let compute_thread = calls.iter().find(|call| call.rows > 1).unwrap().thread;
+    calls.retain(|call| call.thread == compute_thread);
     assert!(calls.len() > ROUNDS, "{} calls", calls.len());
-    assert!(calls.iter().any(|call| call.rows > 1), "no turn was shared");
     let [first, last] = [calls[WARM_UP], calls[calls.len() - 1]];
     assert_eq!(
         last.taken - first.taken,

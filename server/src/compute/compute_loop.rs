@@ -27,7 +27,7 @@ struct StopOnExit(Arc<Inbox>);
 
 impl Drop for StopOnExit {
     fn drop(&mut self) {
-        self.0.stop();
+        self.0.end();
     }
 }
 
@@ -61,6 +61,8 @@ pub(super) struct LastTurn {
     pub(super) sessions: Vec<CacheHandle>,
     /// Whether it had nothing but those.
     pub(super) is_short: bool,
+    /// Their tokens.
+    pub(super) tokens: usize,
     /// Its time; `None` when it has been counted.
     pub(super) took: Option<Duration>,
 }
@@ -72,6 +74,8 @@ impl LastTurn {
         self.sessions
             .extend(short.map(|row| row.prompt.job.cache()));
         self.is_short = self.sessions.len() == picked.len();
+        let tokens = picked.iter().map(|row| row.prompt.batch * row.chunk.len());
+        self.tokens = tokens.sum();
         self.took = Some(took);
     }
 

@@ -129,6 +129,7 @@ impl ForwardJob {
             values: self.input.hidden_states,
             queue: self.queue,
             compute: self.compute,
+            ran_here: false,
         };
         self.reply.send(Ok(computed)).ok();
     }

@@ -34,7 +34,7 @@ pub(super) struct Gathering {
     before: Vec<CacheHandle>,
     /// End of the wait before the next turn, if there is to be one.
     until: Option<Instant>,
-    /// Steps that were ready when the wait began.
+    /// Steps that were ready when the wait began; `None` if there was none yet.
     ready_at_first: Option<usize>,
     misses: u32,
     rest: u32,
@@ -75,18 +75,18 @@ impl Gathering {
         }
         let expected = self.company().min(ENOUGH_ROWS);
         let left = until.saturating_duration_since(now);
-        let at_first = *self.ready_at_first.get_or_insert(ready);
         if ready < expected && !left.is_zero() {
+            self.ready_at_first.get_or_insert(ready);
             return Some(left);
         }
-        if ready > at_first {
+        match self.ready_at_first {
+            Some(at_first) if ready > at_first => self.misses = 0,
+            Some(_) => self.misses += 1,
+            None => {}
+        }
+        if self.misses >= MAX_MISSES {
             self.misses = 0;
-        } else if ready < expected {
-            self.misses += 1;
-            if self.misses >= MAX_MISSES {
-                self.misses = 0;
-                self.rest = REST_TURNS;
-            }
+            self.rest = REST_TURNS;
         }
         self.until = None;
         None

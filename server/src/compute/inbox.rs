@@ -50,6 +50,8 @@ pub(super) struct State {
     /// The loop, while nobody runs it.
     resting: Option<Box<ComputeLoop>>,
     pub(super) stopped: bool,
+    /// The thread has ended: the loop, which holds the inbox, must not lie in it any more.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Inbox {
             lone: LoneSession::default(),
             resting: None,
             stopped: false,
+            ended: false,
         };
         Self {
             description: span.description().clone(),
@@ -113,20 +116,20 @@ impl Inbox {
     }
 
     /// Puts a step of `batch x seq` tokens in line; if it is the short step of a session that has the server to itself,
-    /// runs it here and now.
+    /// runs it here and now. Says whether it did.
     pub(super) fn submit_step(
         &self,
         peer: PeerId,
         [batch, seq]: [usize; 2],
         job: StepJob,
-    ) -> Result<(), RequestError> {
+    ) -> Result<bool, RequestError> {
         let mut state = self.lock();
         if state.stopped {
             return Err(RequestError::Draining);
         }
-        let runs_here = batch.saturating_mul(seq) <= MAX_SHORT_TOKENS
-            && state.lone.is(job.cache())
-            && state.is_idle();
+        let tokens = batch.saturating_mul(seq);
+        let runs_here =
+            tokens <= MAX_SHORT_TOKENS && state.lone.is(job.cache(), tokens) && state.is_idle();
         let limit = state.scheduler.step_caps().jobs;
         let pushed = state.scheduler.push_step(peer, batch, seq, job);
         pushed.map_err(|_| RequestError::Overloaded {
@@ -136,12 +139,12 @@ impl Inbox {
         if runs_here && let Some((compute, work)) = state.take_out() {
             drop(state);
             OnLoan::new(self, compute).carry_out(work);
-            return Ok(());
+            return Ok(true);
         }
         state.record_depth();
         drop(state);
         self.wake();
-        Ok(())
+        Ok(false)
     }
 
     /// For the thread: puts the loop back, if it had it, and waits for work. `None` means stop.
@@ -190,6 +193,16 @@ impl Inbox {
         // Their reservations take the budget's lock when dropped; ours is free by now.
         drop((closing, opening, in_line));
         self.wake();
+    }
+
+    /// As [`Inbox::stop`], and lets go of the loop. For the thread's end, however it ends.
+    pub(super) fn end(&self) {
+        self.stop();
+        let mut state = self.lock();
+        state.ended = true;
+        let left = state.resting.take();
+        drop(state);
+        drop(left);
     }
 
     /// The span is taken to be broken for good.
@@ -256,13 +269,15 @@ impl State {
     fn put_back(&mut self, mut compute: Box<ComputeLoop>) {
         let turn = &mut compute.last_turn;
         if let Some(took) = turn.took.take() {
-            self.lone.on_turn(turn.only_session(), took);
+            self.lone.on_turn(turn.only_session(), turn.tokens, took);
             if !turn.sessions.is_empty() {
                 let sessions = turn.sessions.iter().copied();
                 self.gathering.on_turn(sessions, took, Instant::now());
             }
         }
-        self.resting = Some(compute);
+        if !self.ended {
+            self.resting = Some(compute);
+        }
     }
 
     fn record_depth(&self) {

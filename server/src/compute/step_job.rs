@@ -1,4 +1,4 @@
-//! One step of one session on its way through the compute thread, chunk by chunk.
+//! One step of one session on its way through the compute loop, chunk by chunk.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -165,6 +165,7 @@ impl StepJob {
             values: self.output,
             queue: self.queue,
             compute: self.compute,
+            ran_here: false,
         };
         // A caller that has gone needs no answer.
         self.reply.send(Ok(computed)).ok();

@@ -32,8 +32,8 @@ struct Seen {
     open: HashSet<u64>,
     rows_of_calls: Vec<usize>,
     forwards: usize,
-    /// Who ran the last call of `step`.
-    thread: Option<ThreadId>,
+    /// Who ran each call of `step`.
+    threads: Vec<ThreadId>,
 }
 
 /// Adds one per block; each call waits for a pass if there is a gate.
@@ -76,7 +76,8 @@ impl BlockSpan for FakeSpan {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Vec<Result<Vec<f32>, SpanError>> {
-        self.seen.lock().unwrap().thread = Some(thread::current().id());
+        let here = thread::current().id();
+        self.seen.lock().unwrap().threads.push(here);
         self.pass_gate();
         self.seen.lock().unwrap().rows_of_calls.push(rows.len());
         rows.iter()
@@ -180,7 +181,7 @@ impl Bench {
 
     /// Whether the last step ran on this thread.
     fn runs_here(&self) -> bool {
-        self.seen.lock().unwrap().thread == Some(thread::current().id())
+        self.seen.lock().unwrap().threads.last() == Some(&thread::current().id())
     }
 
     fn pass(&self) {

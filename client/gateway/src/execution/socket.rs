@@ -54,9 +54,6 @@ async fn tell(mut socket: Socket, caller: Who, execution: Arc<Execution>) {
         if is_over {
             return socket.close(Farewell::Done).await;
         }
-        if !is_all {
-            continue;
-        }
         tokio::select! {
             biased;
             error = caller.revoked() => {
@@ -66,7 +63,7 @@ async fn tell(mut socket: Socket, caller: Who, execution: Arc<Execution>) {
                 }
                 return;
             }
-            _ = changed.changed() => {}
+            // Before the news, of which there may always be some: a cancellation and the end are heard all the same.
             heard = socket.hear() => match heard {
                 Heard::Text(text) if is_cancel(&text) => _ = execution.cancel(),
                 Heard::Text(_) => {
@@ -74,7 +71,9 @@ async fn tell(mut socket: Socket, caller: Who, execution: Arc<Execution>) {
                     return socket.close(refusal).await;
                 }
                 Heard::Gone => return,
-            }
+            },
+            () = std::future::ready(()), if !is_all => {}
+            _ = changed.changed() => {}
         }
     }
 }

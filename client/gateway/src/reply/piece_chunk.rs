@@ -77,7 +77,10 @@ mod tests {
     /// The chunk as it would be made as an object, like those that come once a stream.
     fn as_object(envelope: &Envelope, piece: &Piece, tells_usage: bool) -> Value {
         let delta = json!({ "content": piece.text });
-        let choice = envelope.chunk_choice(piece.choice, delta, Value::Null, None);
+        let logprobs = envelope
+            .has_logprobs
+            .then(|| envelope.shape.logprobs(piece));
+        let choice = envelope.chunk_choice(piece.choice, delta, logprobs.unwrap_or_default(), None);
         let mut chunk = envelope.object(true, vec![choice]);
         if tells_usage {
             chunk["usage"] = Value::Null;
@@ -92,14 +95,15 @@ mod tests {
             text: "\"quoted\"\n\u{1}ö".to_owned(),
             logprobs: Vec::new(),
         };
-        for shape in [Shape::Chat, Shape::Text] {
+        let shapes = [Shape::Chat, Shape::Text].into_iter();
+        for (shape, has_logprobs) in shapes.flat_map(|shape| [(shape, false), (shape, true)]) {
             let envelope = Envelope {
                 shape,
                 id: "chatcmpl-1".to_owned(),
                 created: 7,
                 model: "a \"model\"".to_owned(),
                 fingerprint: "bs-1".to_owned(),
-                has_logprobs: false,
+                has_logprobs,
                 prompt_tokens: 2,
                 accounts: Accounts::default(),
             };

@@ -165,6 +165,7 @@ impl Stay<'_> {
             self.inputs.meanwhile(work).await?
         };
         clock.computed(&computed);
+        let ran_here = computed.ran_here;
         let dtype = self.context.config.schema_dtype;
         let output =
             codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
@@ -184,6 +185,10 @@ impl Stay<'_> {
         clock.finish(tokens);
         self.record.add_tokens(tokens);
         self.session.on_answered(Instant::now().into_std());
+        if ran_here {
+            // Its thread has other tasks, too.
+            tokio::task::yield_now().await;
+        }
         Ok(Performed {
             to_push,
             sent_bytes,
