@@ -4,7 +4,7 @@
 //! - While one session has the server to itself, its short steps run on the thread on which they arrive: waking another
 //!   one and being woken by it takes longer than the rest of such a step's way. There is one call of the span at a time.
 //! - Inboxes, in order of service: caches to close (bounded by the caches that are open), caches to open (one per
-//!   session), then the [`Scheduler`]'s lines with their caps. Closing through the same loop means that no memory is
+//!   session), then the scheduler's lines with their caps. Closing through the same loop means that no memory is
 //!   freed while a step uses it.
 //! - Owned buffers go in and come out; nothing of the model is seen by callers.
 //! - A job whose caller has gone is skipped. A panic in the span is caught and answered to the callers of that call;
