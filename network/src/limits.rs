@@ -74,6 +74,11 @@ pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first call on a connection waits this long for identify; then it goes ahead without.
 pub(crate) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A peer of which kad's table has no room is taken in after this, unless the one that was silent for longest can be dialed
+/// by then. libp2p's 60 s let a swarm whose servers come and go fill the table with dead ones, among which nobody who asks
+/// finds the living.
+pub(crate) const KAD_REPLACE_AFTER: Duration = Duration::from_secs(3);
+
 /// One FIND_NODE lookup in the kad table.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -5,10 +5,12 @@ mod support;
 
 use std::time::Duration;
 
-use block_network::{CallError, Keypair, NodeConfig, PeerId, identity};
+use block_network::{CallError, Keypair, Node, NodeConfig, PeerId, identity};
 use bytes::Bytes;
 use futures::future::join_all;
-use support::{PATIENCE, answer_all, bytes, loopback, pair, serve_echo, soon, start, start_with};
+use support::{
+    PATIENCE, Running, answer_all, bytes, loopback, pair, serve_echo, soon, start, start_with,
+};
 
 const RPC: &str = "Service.method";
 
@@ -195,18 +197,64 @@ async fn a_peer_without_known_addresses_is_found_through_another() {
     for node in [&caller.node, &callee.node] {
         assert_eq!(node.dial(hub.address.clone()).await, Ok(hub.node.peer_id()));
     }
-    let peer = callee.node.peer_id();
-    let found = soon("the hub to know the callee", async {
+    // The hub may not have been told the callee's addresses yet.
+    let found = call_until_reached(&caller.node, callee.node.peer_id()).await;
+    assert_eq!(found, Ok(bytes("x")));
+}
+
+/// Bits by which two peers differ in kad's table: 255 for half of all peers, which share a bucket of 20.
+fn kad_distance(one: PeerId, other: PeerId) -> Option<u32> {
+    let key = libp2p::kad::KBucketKey::from(one);
+    key.distance(&libp2p::kad::KBucketKey::from(other)).ilog2()
+}
+
+/// Calls until `callee` can be reached.
+async fn call_until_reached(caller: &Node, callee: PeerId) -> Result<Bytes, CallError> {
+    let reach = async {
         loop {
-            let call = caller.node.call(peer, RPC, bytes("x"), PATIENCE).await;
-            match call {
-                // The hub has not been told the callee's addresses yet.
+            match caller.call(callee, RPC, bytes("x"), PATIENCE).await {
                 Err(CallError::Unreachable { .. }) => tokio::task::yield_now().await,
                 other => break other,
             }
         }
-    });
-    assert_eq!(found.await, Ok(bytes("x")));
+    };
+    soon("the callee to be found", reach).await
+}
+
+#[tokio::test]
+async fn a_newcomer_is_found_through_a_peer_that_knew_many_who_have_gone() {
+    let known = start().await;
+    let is_far = |node: &Node| kad_distance(node.peer_id(), known.node.peer_id()) == Some(255);
+    let join = async |joining: &Running| {
+        let dial = async { while joining.node.dial(known.address.clone()).await.is_err() {} };
+        soon("the connection", dial).await;
+        // After its first call a node has been told the other's addresses.
+        call_until_reached(&known.node, joining.node.peer_id()).await
+    };
+    let mut gone = 0;
+    // Until the farthest bucket has more than its 20.
+    while gone < 24 {
+        let passing = start().await;
+        let refused = join(&passing).await;
+        assert!(
+            matches!(refused, Err(CallError::NotSupported { .. })),
+            "{refused:?}"
+        );
+        gone += usize::from(is_far(&passing.node));
+        passing.node.shutdown().await;
+    }
+    let newcomer = loop {
+        let candidate = start().await;
+        if is_far(&candidate.node) {
+            break candidate;
+        }
+    };
+    serve_echo(&newcomer.node, RPC);
+    assert_eq!(join(&newcomer).await, Ok(bytes("x")));
+    let asking = start().await;
+    asking.node.dial(known.address.clone()).await.unwrap();
+    let found = call_until_reached(&asking.node, newcomer.node.peer_id()).await;
+    assert_eq!(found, Ok(bytes("x")));
 }
 
 #[tokio::test]
@@ -280,9 +328,7 @@ async fn addresses_are_announced_instead_of_those_listened_on() {
 
 #[tokio::test]
 async fn after_shutdown_calls_end_and_the_task_is_over() {
-    let (node, task) = block_network::Node::start(NodeConfig::throw_away())
-        .await
-        .unwrap();
+    let (node, task) = Node::start(NodeConfig::throw_away()).await.unwrap();
     let mut calls = node.serve_unary(RPC, 1);
     node.shutdown().await;
     task.join().await.unwrap();
@@ -301,10 +347,7 @@ async fn a_taken_port_is_named() {
         listen: vec![taken.clone()],
         ..NodeConfig::new(identity::ephemeral())
     };
-    let error = block_network::Node::start(config)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = Node::start(config).await.unwrap_err().to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
 }
 

@@ -22,9 +22,9 @@ use crate::{
     config::NodeConfig,
     error::NetworkError,
     limits::{
-        CONNECTION_TIMEOUT, LOOKUP_TIMEOUT, MAX_CONNECTIONS_PER_PEER, MAX_KNOWN_PEERS,
-        MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, MDNS_QUERY_INTERVAL, PING_INTERVAL,
-        PING_TIMEOUT,
+        CONNECTION_TIMEOUT, KAD_REPLACE_AFTER, LOOKUP_TIMEOUT, MAX_CONNECTIONS_PER_PEER,
+        MAX_KNOWN_PEERS, MAX_NEGOTIATING_STREAMS, MAX_PENDING_CONNECTIONS, MDNS_QUERY_INTERVAL,
+        PING_INTERVAL, PING_TIMEOUT,
     },
     links::Links,
     rpc_streams,
@@ -142,6 +142,7 @@ fn kad(peer: PeerId, client_mode: bool) -> kad::Behaviour<MemoryStore> {
     let mut config = kad::Config::new(KAD);
     config
         .set_query_timeout(LOOKUP_TIMEOUT)
+        .set_kbucket_pending_timeout(KAD_REPLACE_AFTER)
         // Nothing is stored in this table; what others send is ignored, not kept.
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_replication_interval(None)
@@ -163,8 +164,24 @@ impl Behaviour {
         protocols.contains(&KAD)
     }
 
-    /// Lets lookups, ours and those of others, find `peer` at `address`.
+    /// Lets lookups, ours and those of others, find `peer`, which is connected, at `address`.
     pub(super) fn add_route(&mut self, peer: &PeerId, address: Multiaddr) {
-        self.kad.add_address(peer, address);
+        let added = self.kad.add_address(peer, address.clone());
+        // No room, and somebody else is about to take the place of who has gone.
+        if matches!(added, kad::RoutingUpdate::Failed)
+            && let Some(gone) = self.longest_gone(*peer)
+        {
+            self.kad.remove_peer(&gone);
+            self.kad.add_address(peer, address);
+        }
+    }
+
+    /// Who has been away for longest of those that share a bucket of kad's table with `peer`.
+    fn longest_gone(&mut self, peer: PeerId) -> Option<PeerId> {
+        let bucket = self.kad.kbucket(peer)?;
+        let gone = bucket
+            .iter()
+            .find(|entry| entry.status == kad::NodeStatus::Disconnected)?;
+        Some(*gone.node.key.preimage())
     }
 }
