@@ -116,7 +116,7 @@ fn nothing_names_one_machine() {
 }
 
 /// Servers whose script says to answer late: nothing waits for them by time.
-const SLOW_ON_PURPOSE: &str = "client/tests/chain/fake.rs";
+const SLOW_ON_PURPOSE: &str = "client/tests/chain/fake/session.rs";
 
 #[test]
 fn tests_are_neither_skipped_nor_asleep() {
