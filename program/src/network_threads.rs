@@ -5,8 +5,9 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Stack of each thread: as much as the arithmetic's own thread has, since short steps of a span run here, too.
-const STACK_BYTES: usize = 8 * 1024 * 1024;
+/// Stack of each thread, and of that which does a server's arithmetic, as short steps of a span run on both. candle
+/// recurses little, but debug builds have large frames.
+pub const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// A runtime with one thread for every two cores, and one at least: the other cores belong to the arithmetic.
 ///

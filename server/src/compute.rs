@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use block_model::{BlockSpan, CacheHandle, SpanDescription};
 use block_network::PeerId;
+use block_program::network_threads::STACK_BYTES;
 use tokio::sync::oneshot;
 use tracing::error;
 
@@ -37,9 +38,6 @@ use compute_loop::ComputeLoop;
 use forward_job::ForwardJob;
 use inbox::{Inbox, OpenJob, Reply};
 use step_job::StepJob;
-
-/// Stack of the compute thread: candle recurses little, but debug builds have large frames.
-const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a job gets back.
 #[derive(Debug)]

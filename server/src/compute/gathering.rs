@@ -32,12 +32,19 @@ const REST_TURNS: u32 = 64;
 pub(super) struct Gathering {
     last: Vec<CacheHandle>,
     before: Vec<CacheHandle>,
-    /// End of the wait before the next turn, if there is to be one.
-    until: Option<Instant>,
-    /// Steps that were ready when the wait began; `None` if there was none yet.
-    ready_at_first: Option<usize>,
+    /// The wait before the next turn, if there is to be one.
+    wait: Option<Wait>,
     misses: u32,
     rest: u32,
+}
+
+#[derive(Debug)]
+struct Wait {
+    until: Instant,
+    /// Steps that end it.
+    expected: usize,
+    /// Steps that were ready when it began; `None` before.
+    ready_at_first: Option<usize>,
 }
 
 impl Gathering {
@@ -52,12 +59,15 @@ impl Gathering {
         self.last.clear();
         self.last.extend(sessions);
         let wait = (took / PART_OF_TURN).min(MAX_WAIT);
-        self.ready_at_first = None;
-        self.until = None;
+        self.wait = None;
         if self.rest > 0 {
             self.rest -= 1;
         } else if wait >= MIN_WAIT {
-            self.until = Some(now + wait);
+            self.wait = Some(Wait {
+                until: now + wait,
+                expected: self.company().min(ENOUGH_ROWS),
+                ready_at_first: None,
+            });
         }
     }
 
@@ -68,18 +78,17 @@ impl Gathering {
         has_others: bool,
         now: Instant,
     ) -> Option<Duration> {
-        let until = self.until?;
+        let wait = self.wait.as_mut()?;
         if ready == 0 && !has_others {
             // There is no turn to start, and what comes after the wait is not kept waiting.
             return None;
         }
-        let expected = self.company().min(ENOUGH_ROWS);
-        let left = until.saturating_duration_since(now);
-        if ready < expected && !left.is_zero() {
-            self.ready_at_first.get_or_insert(ready);
+        let left = wait.until.saturating_duration_since(now);
+        if ready < wait.expected && !left.is_zero() {
+            wait.ready_at_first.get_or_insert(ready);
             return Some(left);
         }
-        match self.ready_at_first {
+        match wait.ready_at_first {
             Some(at_first) if ready > at_first => self.misses = 0,
             Some(_) => self.misses += 1,
             None => {}
@@ -88,7 +97,7 @@ impl Gathering {
             self.misses = 0;
             self.rest = REST_TURNS;
         }
-        self.until = None;
+        self.wait = None;
         None
     }
 
