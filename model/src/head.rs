@@ -22,6 +22,8 @@ use crate::source::{Checkpoint, ModelSource, Stored, TensorRows};
 pub struct ClientHead {
     level: Level,
     pool: Pool,
+    /// Without helpers, for products too small to be shared out.
+    alone: Pool,
     embeddings: Embeddings,
     hidden: usize,
     vocab: usize,
@@ -103,6 +105,7 @@ impl ClientHead {
         Ok(Self {
             level,
             pool,
+            alone: Pool::new(1).map_err(LoadError::place)?,
             // Scales of packed integers are rounded; the file's are not.
             embeddings: if config.tied_head && matches!(stored, Stored::Floats(_)) {
                 Embeddings::Tied
@@ -175,9 +178,14 @@ impl ClientHead {
             });
         }
         let rows = hidden_states.len() / hidden;
+        let pool = if hidden_states.len().saturating_mul(vocab) <= MAX_PRODUCTS_ALONE {
+            &self.alone
+        } else {
+            &self.pool
+        };
         let mut activations = Activations::new(self.level);
         let size = [rows, self.head.padded_inputs()];
-        activations.fill(&self.pool, self.head.format(), size, &|row, values| {
+        activations.fill(pool, self.head.format(), size, &|row, values| {
             let (normed, rest) = values.split_at_mut(hidden);
             let states = &hidden_states[row * hidden..(row + 1) * hidden];
             self.norm.apply(self.level, states, self.norm_eps, normed);
@@ -189,7 +197,7 @@ impl ClientHead {
             width: vocab,
             bias: &[],
         };
-        product(self.level, &self.pool, &self.head, &activations, &sink);
+        product(self.level, pool, &self.head, &activations, &sink);
         if let Some(cap) = self.logit_soft_cap {
             logits
                 .iter_mut()
@@ -198,3 +206,7 @@ impl ClientHead {
         Ok(logits)
     }
 }
+
+/// Multiplications that one thread does as soon as helpers have woken up and done their share: 70 µs on one core. A helper
+/// also spins for 50 µs afterwards, which costs whoever else has work.
+const MAX_PRODUCTS_ALONE: usize = 2 * 1024 * 1024;

@@ -1,6 +1,7 @@
 //! An answer of one or several choices, each a session of its own.
 //!
 //! - `session`: where its session comes from; `choice`: the task of one choice, owned by the [`Answer`] that it sends to, ended with it
+//! - `pace`: pieces that follow each other quickly travel together
 //! - `token_texts`: what each token says, for logarithms; `echo`: what the model makes of a prompt
 //!
 //! Choices send into one channel of [`CHANNEL`] events. A reader that is slow fills it and its own choices wait; nobody
@@ -8,6 +9,7 @@
 
 mod choice;
 mod echo;
+mod pace;
 mod session;
 mod token_texts;
 
@@ -49,15 +51,15 @@ pub(crate) struct Answer {
 /// What a choice brings.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A piece of text, never empty without logarithms.
-    Piece(Piece),
+    /// Pieces of text in order, at least one.
+    Pieces(Vec<Piece>),
     /// The choice has ended by itself.
     Ended(Ended),
     /// It failed.
     Failed(ApiError),
 }
 
-/// A piece of a choice's text.
+/// A piece of a choice's text, never empty without logarithms.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) choice: usize,
@@ -156,7 +158,8 @@ impl Answer {
     }
 }
 
-/// Events that wait for their reader, over all choices: a second or two of a fast model.
-const CHANNEL: usize = 64;
+/// Events that wait for their reader, over all choices, at most [`pace::MAX_TOGETHER`] pieces in each. Little: a reader that
+/// is only a bit behind has the buffers of its socket.
+const CHANNEL: usize = 16;
 /// Choices of one request that hold sessions at once; further ones follow.
 const MAX_PARALLEL_CHOICES: usize = 4;

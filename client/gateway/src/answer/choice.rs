@@ -3,15 +3,17 @@
 //! It ends by itself, by an error, when its answer is cancelled or dropped, or when the reader takes nothing for too
 //! long. Only after the first may the session be kept; otherwise it is closed, which frees its caches at the servers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use block_client::{FinishReason, GenerateConfig, RouteStop, Session, SessionError};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::pace::Pace;
 use super::session::{Found, Sessions};
-use super::token_texts::{Held, TokenTexts};
+use super::token_texts::{Held, TokenLogprob, TokenTexts};
 use super::{Account, Ended, Event, Piece, echo};
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
@@ -194,6 +196,23 @@ impl Choice {
         found: &mut Found,
         record: &mut GenerationRecord,
     ) -> Result<Ended, Broken> {
+        let mut pace = Pace::default();
+        let told = self.tell_pieces(plan, found, record, &mut pace).await;
+        // Whoever cancelled it wants no more; an error comes after the text that was made before it.
+        if !matches!(told, Err(Broken::Cancelled)) {
+            self.send_held(&mut pace).await?;
+        }
+        told
+    }
+
+    /// The last pieces are left to `pace`.
+    async fn tell_pieces(
+        &self,
+        plan: &ChoicePlan,
+        found: &mut Found,
+        record: &mut GenerationRecord,
+        pace: &mut Pace,
+    ) -> Result<Ended, Broken> {
         let choice = plan.choice;
         let before = found.session.stats();
         let route = before.route;
@@ -201,7 +220,7 @@ impl Choice {
             progress.stage = Stage::Prefill;
             progress.route = route;
         });
-        let (mut held, prompt) = self.begin(plan, found).await?;
+        let (mut held, prompt) = self.begin(plan, found, pace).await?;
         let Found {
             session, cached, ..
         } = found;
@@ -222,7 +241,7 @@ impl Choice {
         let mut generation = session.generate(prompt, plan.config.clone())?;
         loop {
             let next = room::step((&self.gateway, &self.model), generation.next());
-            let Some(token) = self.unless_cancelled(next).await? else {
+            let Some(token) = self.while_sending(pace, next).await? else {
                 break;
             };
             let token = token?;
@@ -239,20 +258,17 @@ impl Choice {
             failovers = stats.failovers;
             held.push(&token)?;
             if !token.text.is_empty() {
-                self.send_piece(choice, token.text, &mut held).await?;
+                let logprobs = held.take_with(&token.text);
+                self.send_piece(pace, (choice, token.text, logprobs))
+                    .await?;
             }
         }
         let finished = generation.finish();
         held.finish(&finished, &self.model.remote().local.eos);
         let logprobs = held.take_rest();
         if !logprobs.is_empty() {
-            let text = String::new();
-            self.send(Event::Piece(Piece {
-                choice,
-                text,
-                logprobs,
-            }))
-            .await?;
+            self.send_piece(pace, (choice, String::new(), logprobs))
+                .await?;
         }
         let stats = session.stats();
         Ok(Ended {
@@ -276,6 +292,7 @@ impl Choice {
         &self,
         plan: &ChoicePlan,
         found: &mut Found,
+        pace: &mut Pace,
     ) -> Result<(Held, Vec<u32>), Broken> {
         let texts = plan
             .config
@@ -290,19 +307,55 @@ impl Choice {
                 held = held.after_echo(self.unless_cancelled(logprobs).await??);
                 prompt.clear();
             }
-            self.send_piece(plan.choice, text, &mut held).await?;
+            let logprobs = held.take_with(&text);
+            self.send_piece(pace, (plan.choice, text, logprobs)).await?;
         }
         Ok((held, prompt))
     }
 
-    async fn send_piece(&self, choice: usize, text: String, held: &mut Held) -> Result<(), Broken> {
-        let logprobs = held.take_with(&text);
-        self.send(Event::Piece(Piece {
+    /// Sends a piece (its choice, text and logarithms), or leaves it to `pace`.
+    async fn send_piece(
+        &self,
+        pace: &mut Pace,
+        (choice, text, logprobs): (usize, String, Vec<TokenLogprob>),
+    ) -> Result<(), Broken> {
+        let piece = Piece {
             choice,
             text,
             logprobs,
-        }))
-        .await
+        };
+        match pace.push(piece, Instant::now()) {
+            Some(pieces) => self.send(Event::Pieces(pieces)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what `pace` holds.
+    async fn send_held(&self, pace: &mut Pace) -> Result<(), Broken> {
+        match pace.due() {
+            Some(_) => self.send(Event::Pieces(pace.take(Instant::now()))).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for `future`, and sends what `pace` holds when it is due.
+    ///
+    /// # Errors
+    /// `Cancelled`; `future` is dropped then.
+    async fn while_sending<T>(
+        &self,
+        pace: &mut Pace,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Broken> {
+        let mut future = pin!(self.unless_cancelled(future));
+        while let Some(due) = pace.due() {
+            tokio::select! {
+                biased;
+                output = &mut future => return output,
+                () = sleep_until(due) => self.send_held(pace).await?,
+            }
+        }
+        future.await
     }
 }
 

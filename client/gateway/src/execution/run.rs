@@ -132,7 +132,7 @@ impl Question {
         let mut text = String::new();
         while let Some(event) = answer.next().await {
             match event? {
-                Event::Piece(piece) => text += &piece.text,
+                Event::Pieces(pieces) => text.extend(pieces.into_iter().map(|piece| piece.text)),
                 Event::Ended(_) => {}
                 Event::Failed(error) => return Err(error),
             }
@@ -212,9 +212,11 @@ impl Task {
         let mut tokens = 0;
         while let Some(event) = answer.next().await {
             match event? {
-                Event::Piece(piece) => {
+                Event::Pieces(pieces) => {
                     self.execution.route(answer.route());
-                    self.execution.piece(&piece.text);
+                    for piece in pieces {
+                        self.execution.piece(&piece.text);
+                    }
                 }
                 Event::Ended(Ended {
                     tokens: all,

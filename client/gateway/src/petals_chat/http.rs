@@ -84,7 +84,7 @@ async fn answer(
     let mut outputs = String::new();
     while let Some(event) = answer.next().await {
         match event? {
-            Event::Piece(piece) => outputs += &piece.text,
+            Event::Pieces(pieces) => outputs.extend(pieces.into_iter().map(|piece| piece.text)),
             Event::Ended(_) => {}
             Event::Failed(error) => return Err(error),
         }

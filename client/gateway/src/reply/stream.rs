@@ -33,7 +33,7 @@ struct Stream {
     envelope: Envelope,
     options: StreamOptions,
     answer: Answer,
-    /// Events ready to be sent.
+    /// Events ready to be sent: one or several in each.
     ready: VecDeque<Bytes>,
     completion_tokens: usize,
     cached_tokens: usize,
@@ -126,9 +126,14 @@ impl Stream {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Piece(piece) => {
-                let chunk = PieceChunk::new(&self.envelope, &piece, self.options.include_usage);
-                self.ready.push_back(event_of(&chunk));
+            Event::Pieces(pieces) => {
+                // In one write.
+                let mut events = Vec::with_capacity(EVENT_BYTES * pieces.len());
+                for piece in &pieces {
+                    let chunk = PieceChunk::new(&self.envelope, piece, self.options.include_usage);
+                    write_event(&mut events, &chunk);
+                }
+                self.ready.push_back(events.into());
             }
             Event::Ended(ended) => {
                 self.completion_tokens += ended.tokens;
@@ -156,14 +161,18 @@ impl Stream {
     }
 }
 
-/// JSON has no line break in it, so it is one line.
 fn event_of(value: &impl Serialize) -> Bytes {
     let mut event = Vec::with_capacity(EVENT_BYTES);
+    write_event(&mut event, value);
+    event.into()
+}
+
+/// JSON has no line break in it, so it is one line.
+fn write_event(event: &mut Vec<u8>, value: &impl Serialize) {
     event.extend_from_slice(b"data: ");
     // Writing to memory does not fail, and nothing here has keys that are no strings.
-    let _ = serde_json::to_writer(&mut event, value);
+    let _ = serde_json::to_writer(&mut *event, value);
     event.extend_from_slice(b"\n\n");
-    event.into()
 }
 
 /// Room for most chunks of one token.

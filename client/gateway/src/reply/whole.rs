@@ -30,10 +30,12 @@ pub(crate) async fn whole(
     collected.resize_with(choices, Choice::default);
     while let Some(event) = answer.next().await {
         match event? {
-            Event::Piece(piece) => {
-                if let Some(choice) = collected.get_mut(piece.choice) {
-                    choice.text += &piece.text;
-                    choice.logprobs.extend(piece.logprobs);
+            Event::Pieces(pieces) => {
+                for piece in pieces {
+                    if let Some(choice) = collected.get_mut(piece.choice) {
+                        choice.text += &piece.text;
+                        choice.logprobs.extend(piece.logprobs);
+                    }
                 }
             }
             Event::Ended(ended) => {
