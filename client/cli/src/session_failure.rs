@@ -1,6 +1,6 @@
 //! What to say when a session fails, by who must act.
 
-use block_client::{LocalModelError, SessionError};
+use block_client::{LocalModelError, RemoteModelError, SessionError};
 use block_program::{Exit, Failure, model_failure};
 
 /// What to say when a session cannot be opened or goes wrong. `map` is the command that shows the swarm.
@@ -59,6 +59,18 @@ pub(crate) fn session_failure(error: &SessionError, map: &str) -> Failure {
         SessionError::Closed(_) => Failure::new(Exit::Software, "the session has ended before")
             .caused_by(error)
             .hint("run it again"),
+    }
+}
+
+/// What to say when a model cannot be asked for at its servers.
+pub(crate) fn remote_failure(error: &RemoteModelError, model: &str) -> Failure {
+    match error {
+        RemoteModelError::Local(error) => local_failure(error, model),
+        RemoteModelError::NoPrefix { .. } => Failure::usage(error.to_string())
+            .hint("name one without dot or space: --dht-prefix my-model-hf"),
+        RemoteModelError::Interrupted(_) => {
+            Failure::new(Exit::Software, format!("cannot load the model {model}")).caused_by(error)
+        }
     }
 }
 

@@ -3,12 +3,24 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use block_client::{Session, SessionConfig, SessionError};
+use block_client::{PlannedHop, RouteError, RouteRequest, Session, SessionConfig, SessionError};
 use tokio::time::{Instant, timeout};
 
 use crate::gateway::Gateway;
 use crate::refusal::is_busy;
 use crate::served_model::ServedModel;
+
+/// The way of a session, before it is opened: whoever waits for blocks without a server does not wait for a slow one.
+///
+/// # Errors
+/// [`RouteError`]: a block has had no server for as long as the gateway waits, or the request cannot be met.
+pub(crate) async fn route(
+    (gateway, model): (&Gateway, &ServedModel),
+    request: &RouteRequest,
+) -> Result<Vec<PlannedHop>, RouteError> {
+    let patience = gateway.config().no_route_patience;
+    model.remote().view.route_soon(request, patience).await
+}
 
 /// Opens a session. If servers have no room, those that wait with this model end for it; if they refuse it, it is opened
 /// for `least` tokens.

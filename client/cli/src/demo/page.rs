@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use block_client::{ModelOptions, RemoteModel, RemoteModelError, Swarm};
+use block_client::{ModelOptions, RemoteModel, Swarm};
 use block_gateway::door::{Door, DoorConfig};
 use block_gateway::{
     Gateway, GatewayConfig, Listener, ListenerConfig, ServedModel, ServedModelOptions, page, router,
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::server_process::{ServerProcess, Stage};
 use super::{MODEL_NAME, SPARE, START_DEADLINE, hints};
 use crate::ending::Ending;
-use crate::session_failure::local_failure;
+use crate::session_failure::remote_failure;
 use crate::{gateway, output};
 
 /// The socket of the page.
@@ -92,12 +92,7 @@ async fn load(stage: &Stage, swarm: &Swarm) -> Result<ServedModel, Failure> {
     let remote: RemoteModel = swarm
         .load(source, options)
         .await
-        .map_err(|error| match error {
-            RemoteModelError::Local(error) => local_failure(&error, &name),
-            RemoteModelError::NoPrefix { .. } | RemoteModelError::Interrupted(_) => {
-                Failure::new(Exit::Software, "the story model cannot be loaded").caused_by(&error)
-            }
-        })?;
+        .map_err(|error| remote_failure(&error, &name))?;
     // The first answer finds all of them.
     super::complete_map(swarm, &remote.view).await?;
     let options = ServedModelOptions {

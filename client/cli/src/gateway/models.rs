@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use block_client::{ModelOptions, RemoteModel, RemoteModelError, Swarm};
+use block_client::{ModelOptions, RemoteModel, Swarm};
 use block_gateway::{ServedModel, ServedModelOptions};
 use block_model::local_name;
 use block_program::{Exit, Failure, ModelName, on_blocking_thread};
@@ -11,7 +11,7 @@ use block_program::{Exit, Failure, ModelName, on_blocking_thread};
 use crate::cli::ServedFlags;
 use crate::model_files::{self, FoundModel};
 use crate::progress::Waiting;
-use crate::session_failure::local_failure;
+use crate::session_failure::remote_failure;
 
 /// What is wrong without asking anybody.
 ///
@@ -109,15 +109,7 @@ async fn load_one(
     let remote = swarm
         .load(source, options)
         .await
-        .map_err(|error| match error {
-            RemoteModelError::Local(error) => local_failure(&error, model),
-            RemoteModelError::NoPrefix { .. } => Failure::usage(error.to_string())
-                .hint("name one without dot or space: --dht-prefix my-model-hf"),
-            RemoteModelError::Interrupted(_) => {
-                Failure::new(Exit::Software, format!("cannot load the model {model}"))
-                    .caused_by(&error)
-            }
-        })?;
+        .map_err(|error| remote_failure(&error, model))?;
     // Without an answer in time the gateway tells what is missing.
     let _ = remote.view.ready(FIRST_LOOK).await;
     Ok((remote, revision))

@@ -63,16 +63,14 @@ impl Sessions<'_> {
         prompt.len().saturating_add(config.max_tokens).max(1)
     }
 
-    /// Whoever waits for blocks without a server does not wait for a slow one.
     async fn route(self) -> Result<Vec<PlannedHop>, ApiError> {
-        let view = &self.model.remote().view;
+        let blocks = 0..self.model.remote().view.num_blocks();
         let request = RouteRequest {
             pinned: self.plan.route.clone(),
             allowed: self.plan.allowed.clone(),
-            ..RouteRequest::new(0..view.num_blocks(), self.length())
+            ..RouteRequest::new(blocks, self.length())
         };
-        let patience = self.gateway.config().no_route_patience;
-        Ok(view.route_soon(&request, patience).await?)
+        Ok(room::route((self.gateway, self.model), &request).await?)
     }
 
     async fn open_on(self, route: &[PlannedHop]) -> Result<Found, ApiError> {

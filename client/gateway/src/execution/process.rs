@@ -1,8 +1,12 @@
-//! What this process uses: `/proc` of Linux; elsewhere nothing is known.
+//! What this process uses, where Linux tells it; elsewhere nothing is known.
 
-use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+use procfs::WithCurrentSystemInfo;
+#[cfg(target_os = "linux")]
+use procfs::process::{Process, Stat};
 
 /// The processor's use between two looks at it.
 #[derive(Debug)]
@@ -44,52 +48,39 @@ impl Usage {
 }
 
 /// Memory in use, bytes.
+#[cfg(target_os = "linux")]
 pub(super) fn memory_bytes() -> Option<u64> {
-    resident_bytes(&fs::read_to_string("/proc/self/status").ok()?)
+    Some(stat()?.rss_bytes().get())
 }
 
+/// User and system time.
+#[cfg(target_os = "linux")]
 fn cpu_seconds() -> Option<f64> {
-    ticks(&fs::read_to_string("/proc/self/stat").ok()?).map(|ticks| ticks as f64 / TICKS_PER_SECOND)
+    let stat = stat()?;
+    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }
 
-/// Of `/proc/self/stat`: user and system time. The name before them may hold anything, even brackets.
-fn ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(FIELDS_BEFORE_TIMES);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+#[cfg(target_os = "linux")]
+fn stat() -> Option<Stat> {
+    Process::myself().ok()?.stat().ok()
 }
 
-/// Of `/proc/self/status`.
-fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+#[cfg(not(target_os = "linux"))]
+pub(super) fn memory_bytes() -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpu_seconds() -> Option<f64> {
+    None
 }
 
 /// Shorter looks would see the clock's steps.
 const SHORTEST_LOOK: Duration = Duration::from_millis(500);
-/// `USER_HZ`: what Linux tells programs, whatever its own clock does (proc_pid_stat(5)).
-const TICKS_PER_SECOND: f64 = 100.0;
-/// From the state, the first field after the name, to the user time (proc_pid_stat(5)).
-const FIELDS_BEFORE_TIMES: usize = 11;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_are_those_of_proc() {
-        let stat = "7 (a) b)) S 1 7 7 0 -1 4194304 90 0 0 0 150 50 0 0 20 0 3 0 99 0 0";
-        assert_eq!(ticks(stat), Some(200));
-        assert_eq!(ticks("7 (a) S 1"), None);
-        let status = "Name:\ta\nVmHWM:\t   900 kB\nVmRSS:\t   800 kB\n";
-        assert_eq!(resident_bytes(status), Some(800 * 1024));
-        assert_eq!(resident_bytes("Name:\ta\n"), None);
-    }
 
     #[test]
     fn work_shows_as_use_of_the_processor() {

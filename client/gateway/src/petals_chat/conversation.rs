@@ -51,11 +51,9 @@ impl Conversation {
         max_length: usize,
     ) -> Result<Self, ApiError> {
         let counted = CountedSession::new(gateway, (answer, 0));
-        let (remote, config) = (model.remote(), gateway.config());
-        // Blocks without a server are told early.
-        let route = RouteRequest::new(0..remote.view.num_blocks(), max_length);
-        let patience = config.no_route_patience;
-        remote.view.route_soon(&route, patience).await?;
+        let config = gateway.config();
+        let blocks = 0..model.remote().view.num_blocks();
+        room::route((gateway, &model), &RouteRequest::new(blocks, max_length)).await?;
         let session = SessionConfig {
             open_deadline: config.open_deadline,
             repair_deadline: config.repair_deadline,

@@ -23,6 +23,7 @@ use tokio::sync::{broadcast, watch};
 use super::changes::{self, Change};
 use super::watch::{Seen, Watch};
 use super::{System, Topology, json_of};
+use crate::who::Who;
 
 /// Accounts of answers that have ended, on their way to subscribers. Cheap to clone; nobody waits for anybody.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ struct Subscriber {
     _watch: Arc<Watch>,
 }
 
-pub(super) async fn stream(State(system): State<System>) -> Response {
+pub(super) async fn stream(State(system): State<System>, who: Who) -> Response {
     let subscriber = Subscriber {
         newest: system.watch.subscribe(),
         known: None,
@@ -60,7 +61,9 @@ pub(super) async fn stream(State(system): State<System>) -> Response {
         _watch: system.watch,
     };
     let alive = KeepAlive::new().interval(PING_PERIOD).text("ping");
-    let events = Sse::new(events(subscriber)).keep_alive(alive);
+    // Whoever asks again is told why.
+    let events = events(subscriber).take_until(async move { who.revoked().await });
+    let events = Sse::new(events).keep_alive(alive);
     let headers = [
         (header::CACHE_CONTROL, "no-cache"),
         // Proxies would collect events before they pass them on.

@@ -1,12 +1,16 @@
-//! Keys that the operator takes away while a WebSocket is open.
+//! Keys that the operator takes away while a WebSocket or a stream of the swarm's events is open.
 
 use std::sync::OnceLock;
 
 use axum::Router;
 use block_gateway::door::{Door, DoorConfig};
+use block_gateway::system::{Accounts, System, Topology, TopologySource};
 use block_gateway::{
     ExecutionConfig, Executions, Gateway, GatewayConfig, PetalsChat, PetalsChatConfig, router,
 };
+use block_network::PeerId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
@@ -115,4 +119,40 @@ fn who_listens_to_an_execution_is_told_that_the_key_is_removed() {
     assert_eq!(last["type"], "error");
     assert_is_told(last);
     assert_eq!(code, Some(1000));
+}
+
+/// A swarm of which nothing is known.
+struct Unknown;
+
+impl TopologySource for Unknown {
+    fn look(&self) -> BoxFuture<'_, Topology> {
+        let topology = Topology {
+            models: Vec::new(),
+            bootstrap: Vec::new(),
+            listen_addresses: Vec::new(),
+        };
+        async move { topology }.boxed()
+    }
+
+    fn reach(&self, _: PeerId) -> BoxFuture<'_, Result<(), String>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+#[test]
+fn the_swarms_events_end_when_the_key_is_removed() {
+    let keyed = Keyed::new(served().gateway.clone(), |_| {
+        System::start(Unknown, Accounts::default()).routes()
+    });
+    let listen = |key| {
+        let call = ("GET", "/v1/system/events");
+        Wire::read(send_as(key, keyed.served.address, call, None))
+    };
+    let mut ann = listen("key-of-ann");
+    assert_eq!(ann.status, 200);
+    assert!(ann.some().starts_with(b"event: topology"));
+    keyed.remove_ann();
+    // Not after the next ping only.
+    assert_eq!(ann.some(), b"");
+    assert_eq!(listen("key-of-ann").status, 401);
 }
