@@ -4,11 +4,11 @@
 //! their own on loopback; embeddings and head are left out on both sides, so that nothing hides the chain's cost. The one
 //! process is also measured with a pause before each token, which is not counted: a core that has slept begins slowly,
 //! and in a chain each of them sleeps while the others work.
+//! All of them take turns token by token.
 
 mod local;
 pub(crate) mod remote;
 
-use std::cell::RefCell;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,34 +85,32 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
         };
         chains.push(Remote::open(&runtime, &swarm, way)?);
     }
-    let subjects = chains
-        .iter_mut()
-        .map(|chain| Subject::timed(|| chain.run(TOKENS)));
-    let local = RefCell::new(local);
-    let in_process = Subject::timed(|| {
-        let mut local = local.borrow_mut();
-        (PAST..PAST + TOKENS).try_for_each(|position| local.step(position, 1))
-    });
-    let paused = Subject::new(|| {
-        let mut seconds = 0.0;
+    // Token by token: what the machine does meanwhile changes within a second, and so meets all of them.
+    let by_turns = Subject::new(|| {
+        let mut seconds = vec![0.0; 2 + LENGTHS.len()];
         for position in PAST..PAST + TOKENS {
+            seconds[0] += timed(&mut local, position)?;
             pause();
-            let started = Instant::now();
-            local.borrow_mut().step(position, 1)?;
-            seconds += started.elapsed().as_secs_f64();
+            seconds[1] += timed(&mut local, position)?;
+            for (chain, seconds) in chains.iter_mut().zip(&mut seconds[2..]) {
+                *seconds += chain.step(position == PAST)?;
+            }
         }
-        Ok(vec![seconds])
+        Ok(seconds)
     });
-    let rounds = Rounds::measure(
-        BENCH,
-        Effort::new(15, quick, 20),
-        [in_process, paused].into_iter().chain(subjects).collect(),
-    )?;
+    let rounds = Rounds::measure(BENCH, Effort::new(15, quick, 20), vec![by_turns])?;
     for chain in chains {
         chain.close();
     }
     runtime.block_on(swarm.shutdown());
     Ok(figures(blocks, &rounds))
+}
+
+/// Seconds of one token at `position`.
+fn timed(local: &mut Local, position: usize) -> Result<f64> {
+    let started = Instant::now();
+    local.step(position, 1)?;
+    Ok(started.elapsed().as_secs_f64())
 }
 
 /// Lets the core sleep, as a server's does between two steps.

@@ -88,6 +88,31 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
+    /// One token behind the one before, or, if it `is_first`, where the cache ended when the session was opened. Returns the
+    /// seconds it took.
+    ///
+    /// # Errors
+    /// The chain's.
+    pub(crate) fn step(&mut self, is_first: bool) -> Result<f64> {
+        let mut chain = self
+            .chain
+            .take()
+            .context("the chain is back after each step")?;
+        let (past, token) = (self.past, self.token.clone());
+        let step = async move {
+            if is_first {
+                chain.roll_back(past)?;
+            }
+            let began = Instant::now();
+            chain.step(&token, None).await?;
+            anyhow::Ok((chain, began.elapsed()))
+        };
+        let (chain, took) = network_threads::run(self.runtime, step)?;
+        self.chain = Some(chain);
+        anyhow::ensure!(took < PATIENCE, "a step took a minute");
+        Ok(took.as_secs_f64())
+    }
+
     pub(crate) fn close(self) {
         if let Some(chain) = self.chain {
             self.runtime.block_on(chain.close());
