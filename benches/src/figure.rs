@@ -22,7 +22,7 @@ impl std::fmt::Display for Goal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::AtMost(most) => write!(f, "<= {most}"),
-            Self::AtLeast(least) => write!(f, ">= {least}"),
+            Self::AtLeast(least) => write!(f, ">= {}", rounded(*least)),
         }
     }
 }
@@ -55,6 +55,16 @@ impl Figure {
 
     pub(crate) fn with_goal(mut self, goal: Goal) -> Self {
         self.goal = Some(goal);
+        self
+    }
+
+    /// With `tolerance` less to reach, if it must reach a share: part of a whole.
+    pub(crate) fn with_easier_share(mut self, tolerance: f64) -> Self {
+        if let Some(Goal::AtLeast(least)) = self.goal
+            && least < 1.0
+        {
+            self.goal = Some(Goal::AtLeast(least - tolerance));
+        }
         self
     }
 
