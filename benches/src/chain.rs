@@ -93,7 +93,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>> {
             pause();
             seconds[1] += timed(&mut local, position)?;
             for (chain, seconds) in chains.iter_mut().zip(&mut seconds[2..]) {
-                *seconds += chain.step(position == PAST)?;
+                *seconds += chain.run(1, position == PAST)?;
             }
         }
         Ok(seconds)

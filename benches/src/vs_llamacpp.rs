@@ -154,7 +154,7 @@ fn chain(
         context: CONTEXT,
         tokens: TOKENS,
     };
-    let ours = Subject::timed(|| remote.run(TOKENS));
+    let ours = Subject::timed(|| remote.run(TOKENS, true).map(drop));
     let theirs = Subject::new(|| {
         Ok(vec![
             llama_cpp::bench(&gguf, task, 1, &rpc)? * TOKENS as f64,

@@ -28,7 +28,7 @@ pub(crate) struct Way<'a> {
 /// An open session.
 pub(crate) struct Remote<'a> {
     runtime: &'a Runtime,
-    /// Here between two rounds.
+    /// Here between two calls.
     chain: Option<Chain>,
     past: usize,
     token: Vec<f32>,
@@ -65,52 +65,34 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// So many tokens, one after the other, always at the same positions.
+    /// So many tokens, one after the other: from where the cache ended when the session was opened if it `starts_over`, else behind
+    /// those of the last call. Returns the seconds they took.
     ///
     /// # Errors
     /// The chain's.
-    pub(crate) fn run(&mut self, tokens: usize) -> Result<()> {
+    pub(crate) fn run(&mut self, tokens: usize, starts_over: bool) -> Result<f64> {
         let mut chain = self
             .chain
             .take()
-            .context("the chain is back after each round")?;
+            .context("the chain is back after each call")?;
         let (past, token) = (self.past, self.token.clone());
         let round = async move {
-            chain.roll_back(past)?;
+            if starts_over {
+                chain.roll_back(past)?;
+            }
+            let mut seconds = 0.0;
             for _ in 0..tokens {
                 let began = Instant::now();
                 chain.step(&token, None).await?;
-                anyhow::ensure!(began.elapsed() < PATIENCE, "a step took a minute");
+                let took = began.elapsed();
+                anyhow::ensure!(took < PATIENCE, "a step took a minute");
+                seconds += took.as_secs_f64();
             }
-            anyhow::Ok(chain)
+            anyhow::Ok((chain, seconds))
         };
-        self.chain = Some(network_threads::run(self.runtime, round)?);
-        Ok(())
-    }
-
-    /// One token behind the one before, or, if it `is_first`, where the cache ended when the session was opened. Returns the
-    /// seconds it took.
-    ///
-    /// # Errors
-    /// The chain's.
-    pub(crate) fn step(&mut self, is_first: bool) -> Result<f64> {
-        let mut chain = self
-            .chain
-            .take()
-            .context("the chain is back after each step")?;
-        let (past, token) = (self.past, self.token.clone());
-        let step = async move {
-            if is_first {
-                chain.roll_back(past)?;
-            }
-            let began = Instant::now();
-            chain.step(&token, None).await?;
-            anyhow::Ok((chain, began.elapsed()))
-        };
-        let (chain, took) = network_threads::run(self.runtime, step)?;
+        let (chain, seconds) = network_threads::run(self.runtime, round)?;
         self.chain = Some(chain);
-        anyhow::ensure!(took < PATIENCE, "a step took a minute");
-        Ok(took.as_secs_f64())
+        Ok(seconds)
     }
 
     pub(crate) fn close(self) {

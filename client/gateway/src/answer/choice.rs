@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::pace::Pace;
 use super::session::{Found, Sessions};
-use super::token_texts::{Held, TokenLogprob, TokenTexts};
+use super::token_texts::{Held, TokenTexts};
 use super::{Account, Ended, Event, Piece, echo};
 use crate::api_error::{ApiError, ErrorCode};
 use crate::gateway::Gateway;
@@ -258,17 +258,24 @@ impl Choice {
             failovers = stats.failovers;
             held.push(&token)?;
             if !token.text.is_empty() {
-                let logprobs = held.take_with(&token.text);
-                self.send_piece(pace, (choice, token.text, logprobs))
-                    .await?;
+                let piece = Piece {
+                    choice,
+                    logprobs: held.take_with(&token.text),
+                    text: token.text,
+                };
+                self.send_piece(pace, piece).await?;
             }
         }
         let finished = generation.finish();
         held.finish(&finished, &self.model.remote().local.eos);
         let logprobs = held.take_rest();
         if !logprobs.is_empty() {
-            self.send_piece(pace, (choice, String::new(), logprobs))
-                .await?;
+            let piece = Piece {
+                choice,
+                text: String::new(),
+                logprobs,
+            };
+            self.send_piece(pace, piece).await?;
         }
         let stats = session.stats();
         Ok(Ended {
@@ -307,23 +314,18 @@ impl Choice {
                 held = held.after_echo(self.unless_cancelled(logprobs).await??);
                 prompt.clear();
             }
-            let logprobs = held.take_with(&text);
-            self.send_piece(pace, (plan.choice, text, logprobs)).await?;
+            let piece = Piece {
+                choice: plan.choice,
+                logprobs: held.take_with(&text),
+                text,
+            };
+            self.send_piece(pace, piece).await?;
         }
         Ok((held, prompt))
     }
 
-    /// Sends a piece (its choice, text and logarithms), or leaves it to `pace`.
-    async fn send_piece(
-        &self,
-        pace: &mut Pace,
-        (choice, text, logprobs): (usize, String, Vec<TokenLogprob>),
-    ) -> Result<(), Broken> {
-        let piece = Piece {
-            choice,
-            text,
-            logprobs,
-        };
+    /// Sends a piece, or leaves it to `pace`.
+    async fn send_piece(&self, pace: &mut Pace, piece: Piece) -> Result<(), Broken> {
         match pace.push(piece, Instant::now()) {
             Some(pieces) => self.send(Event::Pieces(pieces)).await,
             None => Ok(()),
