@@ -1,7 +1,7 @@
 //! `rpc_inference`: one session on one stream, step by step.
 //!
 //! ```text
-//! first step → seat, checks, share of the cache → ┌ next step (stream or push) → compute → answer → push on ┐
+//! first step → seat, checks, share of the cache → ┌ next step (stream or push) → compute → push on → answer ┐
 //!                                                 └──────────────────── until it ends ──────────────────────┘
 //! ```
 //!

@@ -3,9 +3,9 @@
 //! In: the step goes to the inbox of its session and the caller is answered at once; what the session makes of it is
 //! not the pusher's business. A session that is not here is ignored, as in the reference.
 //!
-//! Out: after the answer, never before, in the codec of the step that caused it, which the client chose for its route.
-//! Bounded in number; what cannot be pushed is counted and logged only, since the
-//! client sends the same step to the next server itself. The [`Pusher`] owns its tasks.
+//! Out: before the answer, as the next server can begin only then, while the client waits for the last one; in the codec
+//! of the step that caused it, which the client chose for its route. Bounded in number; what cannot be pushed is counted
+//! and logged only, since the client sends the same step to the next server itself. The [`Pusher`] owns its tasks.
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! One step of a session: checked, decoded, computed, packed, answered, pushed on.
+//! One step of a session: checked, decoded, computed, packed, pushed on, answered.
 
 use block_protocol::{Compression, ExpertRequest, StepMetadata, WireTensor, args};
 use tokio::sync::OwnedSemaphorePermit;
@@ -53,19 +53,9 @@ impl Stay<'_> {
                 return Err(error);
             }
         };
-        match self.perform(prepared).await {
-            Ok(performed) => {
-                record.end(Ok(performed.sent_bytes));
-                if let Some(output) = performed.to_push {
-                    self.context.pusher.push(&metadata, output, request.tensors);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                record.end(Err(&error));
-                Err(error)
-            }
-        }
+        let outcome = self.perform(prepared, &metadata, request.tensors).await;
+        record.end(outcome.as_ref().copied());
+        outcome.map(|_| ())
     }
 
     /// Checks and decodes a step, then counts it as part of the session; `None` if it was here before. After an
@@ -130,8 +120,14 @@ impl Stay<'_> {
         }))
     }
 
-    /// Computes a step, packs the answer and sends it.
-    async fn perform(&mut self, prepared: Prepared) -> Result<Performed, RequestError> {
+    /// Computes a step, packs the answer and sends it; returns the answer's bytes. `tensors` are the step's, for who gets
+    /// its output.
+    async fn perform(
+        &mut self,
+        prepared: Prepared,
+        metadata: &StepMetadata,
+        tensors: Vec<WireTensor>,
+    ) -> Result<usize, RequestError> {
         let Prepared {
             step_id,
             input,
@@ -169,10 +165,12 @@ impl Stay<'_> {
         let dtype = self.context.config.schema_dtype;
         let output =
             codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
-        let to_push = match push_codec {
-            Some(codec) => Some(codec::repack(output.clone(), codec).await?),
-            None => None,
-        };
+        if let Some(codec) = push_codec {
+            let output = codec::repack(output.clone(), codec).await?;
+            // First of all: the next server waits for it, and nobody for this answer.
+            self.context.pusher.push(metadata, output, tensors);
+            tokio::task::yield_now().await;
+        }
         let (codec, tokens) = (output.compression.name(), shape[0] * shape[1]);
         debug!(codec, tokens, "step answered");
         let body = codec::encode_answer(output, step_id).await?;
@@ -189,19 +187,8 @@ impl Stay<'_> {
             // Its thread has other tasks, too.
             tokio::task::yield_now().await;
         }
-        Ok(Performed {
-            to_push,
-            sent_bytes,
-        })
+        Ok(sent_bytes)
     }
-}
-
-/// What came of a step that was answered.
-#[derive(Debug)]
-struct Performed {
-    /// The output in the codec of the step, if it is to be pushed on.
-    to_push: Option<WireTensor>,
-    sent_bytes: usize,
 }
 
 fn log_received(request: &ExpertRequest, pushed: bool) {
