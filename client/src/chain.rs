@@ -123,7 +123,8 @@ impl Chain {
                 Ok(route) => route,
                 Err(stop) => return Err(no_route(stop, tries)),
             };
-            match open_all(&context, &route, &first_replies(&context, &route)).await {
+            let replies = first_replies(&context, &route);
+            match open_all(&context, &route, &replies, tries.connect_time(&route)).await {
                 Ok(hops) => break hops,
                 Err(failed) => tries.failed(&context, failed),
             }

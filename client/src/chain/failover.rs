@@ -1,5 +1,7 @@
 //! Repairs: another server takes over a segment, with its cache filled from the log. The other segments stay as they are.
 
+use std::time::Duration;
+
 use super::log::Log;
 use super::opening::{Failed, open_all};
 use super::replay::replay;
@@ -132,7 +134,7 @@ async fn find_successor(
                 return Err(route_lost(stop, tries));
             }
         };
-        match take_over(context, segment, &route).await {
+        match take_over(context, segment, &route, tries.connect_time(&route)).await {
             Ok(taken) => return Ok((taken, lost)),
             Err(failed) => tries.failed(context, failed),
         }
@@ -143,6 +145,7 @@ async fn take_over(
     context: &Context,
     segment: &Segment,
     route: &[PlannedHop],
+    connect_time: Duration,
 ) -> Result<TakenOver, Vec<Failed>> {
     let last = route.len().saturating_sub(1);
     let replies: Vec<_> = route
@@ -157,7 +160,7 @@ async fn take_over(
             }
         })
         .collect();
-    let mut legs = open_all(context, route, &replies).await?;
+    let mut legs = open_all(context, route, &replies, connect_time).await?;
     let inner: Vec<_> = legs.iter().take(last).map(|leg| leg.terms.output).collect();
     let (logs, tokens) = replay(context, &segment.log, &mut legs, &inner)
         .await

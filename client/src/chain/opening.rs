@@ -22,9 +22,6 @@ use crate::link_codec::{Format, Terms};
 use crate::model_view::PlannedHop;
 use crate::request::info;
 
-/// Connecting to one server: looking up its addresses included, shorter than its operating system would try.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-
 /// `rpc_info` of a server that lists no codecs.
 const SCHEMA_TIME: Duration = Duration::from_secs(5);
 
@@ -37,7 +34,10 @@ const FAIL_TOGETHER: Duration = Duration::from_millis(250);
 /// A server that failed to open a session, and why.
 pub(super) type Failed = (PeerId, HopError);
 
-/// Opens a session at each server of a route, all at once. `replies`: the codec to ask of each, where it lists any.
+/// Opens a session at each server of a route, all at once.
+///
+/// - `replies`: the codec to ask of each, where it lists any
+/// - `connect_time`: how long connecting to one server may take, looking up its addresses included
 ///
 /// # Errors
 /// Every failure that is known soon after the first, at most one for each server.
@@ -45,11 +45,12 @@ pub(super) async fn open_all(
     context: &Context,
     route: &[PlannedHop],
     replies: &[Compression],
+    connect_time: Duration,
 ) -> Result<Vec<LiveHop>, Vec<Failed>> {
     let each = route.iter().zip(replies).enumerate();
     let mut opening: FuturesUnordered<_> = each
         .map(|(number, (plan, &reply))| async move {
-            let opened = open_one(context, plan, reply).await;
+            let opened = open_one(context, plan, reply, connect_time).await;
             opened
                 .map(|hop| (number, hop))
                 .map_err(|error| (plan.peer, error))
@@ -87,6 +88,7 @@ async fn open_one(
     context: &Context,
     plan: &PlannedHop,
     reply: Compression,
+    connect_time: Duration,
 ) -> Result<LiveHop, HopError> {
     let config = &context.config;
     let lists_codecs = plan.server.lists_codecs();
@@ -104,7 +106,14 @@ async fn open_one(
         ..Opening::new(chain, config.max_length)
     };
     let since = Instant::now();
-    let mut hop = Hop::open(&context.node, plan.peer, opening, CONNECT_TIME).await?;
+    let connecting = Hop::open(&context.node, plan.peer, opening, connect_time).await;
+    let mut hop = connecting.map_err(|error| match error {
+        // Nothing was sent to it: as good as one that cannot be reached.
+        HopError::Timeout => {
+            HopError::Unreachable(format!("no connection within {connect_time:?}"))
+        }
+        other => other,
+    })?;
     let watch = Watch {
         node: &context.node,
         peer: plan.peer,

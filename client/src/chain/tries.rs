@@ -19,6 +19,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// Connecting to a server that was not tried before: some six round trips to the other side of the earth. One whose record
+/// outlives it is looked for as long as there is time, while another may be there at once; the node goes on connecting, so
+/// that a later try finds it done.
+const FIRST_CONNECT_TIME: Duration = Duration::from_millis(1500);
+
+/// Connecting to one that was: shorter than the operating system would try.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
 const TIME_PASSED: &str = "the time for it has passed";
 
 /// What has been tried.
@@ -104,8 +112,7 @@ impl Tries {
         if let Some((peer, error)) = self.rejections.iter().find(|(peer, _)| planned(peer)) {
             return Err(Stop::Rejected(*peer, error.to_string()));
         }
-        let has_failed = |hop: &PlannedHop| self.tried.iter().any(|tried| tried.peer == hop.peer);
-        if route.iter().any(has_failed) || self.avoid.iter().any(planned) {
+        if route.iter().any(|hop| self.has_failed(hop)) || self.avoid.iter().any(planned) {
             let until = Instant::now() + self.pause;
             if until >= self.deadline {
                 return Err(Stop::Exhausted(TIME_PASSED.to_owned()));
@@ -114,6 +121,19 @@ impl Tries {
             self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
         }
         Ok(route)
+    }
+
+    /// How long connecting to a server of the route may take.
+    pub(super) fn connect_time(&self, route: &[PlannedHop]) -> Duration {
+        if route.iter().any(|hop| self.has_failed(hop)) {
+            CONNECT_TIME
+        } else {
+            FIRST_CONNECT_TIME
+        }
+    }
+
+    fn has_failed(&self, hop: &PlannedHop) -> bool {
+        self.tried.iter().any(|tried| tried.peer == hop.peer)
     }
 
     /// Notes that a try failed, at these servers. A try that has found nothing but servers that are gone costs none.

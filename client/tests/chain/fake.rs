@@ -168,6 +168,13 @@ impl Fake {
         self.shared.node.shutdown().await;
     }
 
+    /// Where it listens, or did.
+    pub(crate) fn port(&self) -> u16 {
+        let address = self.address.to_string();
+        let after = address.split_once("/tcp/").unwrap().1;
+        after.split('/').next().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn is_petals(&self) -> bool {
         self.shared.kind.codecs.is_empty()
     }

@@ -1,12 +1,13 @@
 //! One fault at one server: the outputs stay the same, bit for bit.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use block_client::{ActivationCodec, ChainStats, SessionError};
+use block_client::{ActivationCodec, ChainStats, RouteRequest, SessionError};
 
 use crate::fake::{Fault, Kind};
 use crate::model::Model;
-use crate::swarm::{TestSwarm, check_outputs};
+use crate::swarm::{TestSwarm, check_outputs, expected, generate};
 use crate::toy::{HIDDEN, numbers};
 
 /// Runs a prompt and ten tokens over two servers for each of three spans; `fault` happens at the `stop`th server of the
@@ -245,4 +246,27 @@ async fn servers_lost_one_after_the_other_and_between_steps() {
     }
     gone.at(0, Fault::Refuse);
     check_outputs(&mut chain, &mut model, 1, 3).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_takes_connections_and_says_nothing_costs_no_attempt() {
+    let swarm = TestSwarm::ours(&[0..6, 0..6]).await;
+    let mut config = swarm.config(ActivationCodec::None, true);
+    config.attempts = 1;
+    let first = swarm.view.route(&RouteRequest::new(0..6, 64)).unwrap()[0].peer;
+    let preferred = swarm.servers.iter().find(|server| server.peer == first);
+    let preferred = preferred.unwrap();
+    preferred.die().await;
+    // The system takes connections for whoever listens; nobody ever reads from these.
+    let _silence = loop {
+        match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, preferred.port())) {
+            Ok(listener) => break listener,
+            // The server's own listener closes a moment after its node has shut down.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let mut chain = swarm.open(config).await.unwrap();
+    assert_ne!(swarm.server_of(&chain, 0).peer, preferred.peer);
+    let outputs = generate(&mut chain, 1, 7, 2).await.unwrap();
+    assert_eq!(outputs, expected(6, 1, 7, 2));
 }
