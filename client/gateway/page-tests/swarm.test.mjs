@@ -148,6 +148,8 @@ test("one gateway shows several models, also those that it does not serve", () =
     await tab.page.getByLabel("Model").selectOption("meta-llama/Llama-3.1-405B-Instruct");
     await row(tab, "alder-0").waitFor();
     await tab.page.getByRole("link", { name: "Chat", exact: true }).click();
+    // Both views choose a model by the same name.
+    await tab.page.getByLabel("Message", { exact: true }).waitFor();
     const offered = await tab.page.getByLabel("Model").locator("option").allInnerTexts();
     assert.deepEqual(offered, ["meta-llama/Llama-3.1-8B-Instruct"]);
     assert.equal(await tab.page.getByLabel("Model").inputValue(), "meta-llama/Llama-3.1-8B-Instruct");
