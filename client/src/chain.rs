@@ -124,7 +124,7 @@ impl Chain {
                 Err(stop) => return Err(no_route(stop, tries)),
             };
             let replies = first_replies(&context, &route);
-            match open_all(&context, &route, &replies, tries.connect_time(&route)).await {
+            match open_all(&context, &route, &replies, &tries).await {
                 Ok(hops) => break hops,
                 Err(failed) => tries.failed(&context, failed),
             }

@@ -71,8 +71,9 @@ pub(crate) const COMMAND_QUEUE: usize = 256;
 /// Dial, security and muxer handshake of one connection. Petals' client gives up after 5 s.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The first call on a connection waits this long for identify; then it goes ahead without.
-pub(crate) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The first call on a connection waits this long for identify; then it goes ahead without. Shorter than a client waits for a
+/// server that it has not tried yet (1.5 s).
+pub(crate) const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A peer of which kad's table has no room is taken in after this, unless the one that was silent for longest can be dialed
 /// by then. libp2p's 60 s let a swarm whose servers come and go fill the table with dead ones, among which nobody who asks

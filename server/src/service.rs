@@ -17,7 +17,7 @@ use crate::codec::Activations;
 use crate::compute::Compute;
 use crate::handler::{self, Context, Pusher};
 use crate::metrics::{self, MemoryPool};
-use crate::scheduler::LineCaps;
+use crate::scheduler::{LineCaps, MAX_SHORT_TOKENS};
 use crate::session_table::SessionTable;
 
 /// What the operator decided about the service. Every number is checked by the configuration.
@@ -133,10 +133,16 @@ impl Service {
             description.weight_bytes,
         );
         let compute = Compute::start(span, steps, forwards).map_err(ServiceError::Thread)?;
-        let largest_request_bytes = config
-            .max_batch_tokens
-            .saturating_mul(description.hidden)
-            .saturating_mul(2 * size_of::<f32>());
+        // Inputs and outputs.
+        let request_bytes = |tokens: usize| {
+            let numbers = tokens.saturating_mul(description.hidden);
+            numbers.saturating_mul(2 * size_of::<f32>())
+        };
+        let activations = Activations::new(
+            request_bytes(config.max_batch_tokens),
+            request_bytes(MAX_SHORT_TOKENS),
+            config.max_sessions,
+        );
         let context = Arc::new(Context {
             budget: CacheBudget::new(&CacheRoom {
                 tokens_per_block: config.attn_cache_tokens as u64,
@@ -146,7 +152,7 @@ impl Service {
                 device: description.device.clone(),
                 max_waiting: config.max_sessions,
             }),
-            activations: Activations::new(largest_request_bytes),
+            activations,
             sessions: SessionTable::new(config.max_sessions, config.max_sessions_per_peer),
             forwards: SessionTable::new(MAX_FORWARDS, MAX_FORWARDS_PER_PEER),
             pusher: Pusher::new(

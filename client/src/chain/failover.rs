@@ -1,7 +1,5 @@
 //! Repairs: another server takes over a segment, with its cache filled from the log. The other segments stay as they are.
 
-use std::time::Duration;
-
 use super::log::Log;
 use super::opening::{Failed, open_all};
 use super::replay::replay;
@@ -134,7 +132,7 @@ async fn find_successor(
                 return Err(route_lost(stop, tries));
             }
         };
-        match take_over(context, segment, &route, tries.connect_time(&route)).await {
+        match take_over(context, segment, &route, &tries).await {
             Ok(taken) => return Ok((taken, lost)),
             Err(failed) => tries.failed(context, failed),
         }
@@ -145,7 +143,7 @@ async fn take_over(
     context: &Context,
     segment: &Segment,
     route: &[PlannedHop],
-    connect_time: Duration,
+    tries: &Tries,
 ) -> Result<TakenOver, Vec<Failed>> {
     let last = route.len().saturating_sub(1);
     let replies: Vec<_> = route
@@ -160,7 +158,7 @@ async fn take_over(
             }
         })
         .collect();
-    let mut legs = open_all(context, route, &replies, connect_time).await?;
+    let mut legs = open_all(context, route, &replies, tries).await?;
     let inner: Vec<_> = legs.iter().take(last).map(|leg| leg.terms.output).collect();
     let (logs, tokens) = replay(context, &segment.log, &mut legs, &inner)
         .await

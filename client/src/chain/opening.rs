@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::patience::Patience;
 use super::segment::{LiveHop, plain_step};
+use super::tries::Tries;
 use super::wait::Watch;
 use super::witness::Witness;
 use super::{ChainConfig, Context};
@@ -37,7 +38,7 @@ pub(super) type Failed = (PeerId, HopError);
 /// Opens a session at each server of a route, all at once.
 ///
 /// - `replies`: the codec to ask of each, where it lists any
-/// - `connect_time`: how long connecting to one server may take, looking up its addresses included
+/// - `tries`: those before, which say how long connecting to each may take, looking up its addresses included
 ///
 /// # Errors
 /// Every failure that is known soon after the first, at most one for each server.
@@ -45,12 +46,12 @@ pub(super) async fn open_all(
     context: &Context,
     route: &[PlannedHop],
     replies: &[Compression],
-    connect_time: Duration,
+    tries: &Tries,
 ) -> Result<Vec<LiveHop>, Vec<Failed>> {
     let each = route.iter().zip(replies).enumerate();
     let mut opening: FuturesUnordered<_> = each
         .map(|(number, (plan, &reply))| async move {
-            let opened = open_one(context, plan, reply, connect_time).await;
+            let opened = open_one(context, plan, reply, tries.connect_time(plan)).await;
             opened
                 .map(|hop| (number, hop))
                 .map_err(|error| (plan.peer, error))

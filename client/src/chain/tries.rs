@@ -123,9 +123,9 @@ impl Tries {
         Ok(route)
     }
 
-    /// How long connecting to a server of the route may take.
-    pub(super) fn connect_time(&self, route: &[PlannedHop]) -> Duration {
-        if route.iter().any(|hop| self.has_failed(hop)) {
+    /// How long connecting to a server may take.
+    pub(super) fn connect_time(&self, hop: &PlannedHop) -> Duration {
+        if self.has_failed(hop) || self.avoid.contains(&hop.peer) {
             CONNECT_TIME
         } else {
             FIRST_CONNECT_TIME

@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, debug, debug_span};
 
 use super::inputs::Inputs;
+use super::push::PushPlaces;
 use super::record::{Record, SessionRecord};
 use super::{Context, end_stream};
 use crate::lease::Lease;
@@ -116,6 +117,7 @@ struct Stay<'a> {
     args: Option<ArgsStructure>,
     compression: Compression,
     pushes: Option<mpsc::Receiver<ExpertRequest>>,
+    push_places: PushPlaces,
     record: SessionRecord,
     _seat: Seat<PeerId, ExpertRequest>,
 }

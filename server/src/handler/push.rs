@@ -12,8 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use block_network::{Node, PeerId, UnaryCall};
-use block_protocol::limits::MAX_BLOCKS_IN_CHAIN;
-use block_protocol::{BlockChain, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor};
+use block_protocol::compression::longest_buffer;
+use block_protocol::limits::{MAX_BLOCKS_IN_CHAIN, MAX_UNARY_BYTES};
+use block_protocol::{
+    BlockChain, Compression, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor,
+};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -27,6 +30,10 @@ use crate::session_table::{Delivery, PUSH_INBOX_STEPS};
 
 /// Pushes under way from this server, at most 4 MiB each; more are left to the client.
 const MAX_PUSHES: usize = 64;
+
+/// Pushes under way of one session. Its next step comes when the client has brought this one to the end of the route, so a
+/// push that is still under way by then leads nowhere, and those of one session may not take the places of all.
+const MAX_PUSHES_PER_SESSION: usize = 2;
 
 /// A push that takes longer is useless: the client's own copy has arrived by then.
 const MAX_PUSH_TIME: Duration = Duration::from_secs(30);
@@ -64,6 +71,26 @@ fn deliver(context: &Context, body: Bytes) -> Result<(), RequestError> {
     }
 }
 
+/// What one session may push at once.
+#[derive(Debug)]
+pub(super) struct PushPlaces(Arc<Semaphore>);
+
+impl PushPlaces {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_PUSHES_PER_SESSION)))
+    }
+}
+
+/// Whether an output can be pushed in a codec at all: a push is one unary call. What is too large comes from the client.
+pub(super) fn fits(output: &WireTensor, codec: Compression) -> bool {
+    let bytes = if codec == output.compression {
+        Ok(output.buffer.len())
+    } else {
+        longest_buffer(output.dtype, &output.shape, codec)
+    };
+    bytes.is_ok_and(|bytes| bytes < MAX_UNARY_BYTES)
+}
+
 /// Hands outputs to next servers.
 #[derive(Debug)]
 pub(crate) struct Pusher {
@@ -90,6 +117,7 @@ impl Pusher {
     /// Returns at once.
     pub(super) fn push(
         &self,
+        session: &PushPlaces,
         metadata: &StepMetadata,
         output: WireTensor,
         mut tensors: Vec<WireTensor>,
@@ -101,9 +129,11 @@ impl Pusher {
             metrics::record_push(PushOutcome::Error);
             return;
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned();
+        let (Ok(of_session), Ok(of_all)) = (place(&session.0), place(&self.places)) else {
             tracing::debug!(
-                limit = MAX_PUSHES,
+                of_session = MAX_PUSHES_PER_SESSION,
+                of_all = MAX_PUSHES,
                 "too many pushes under way, one left to the client"
             );
             metrics::record_push(PushOutcome::Error);
@@ -140,7 +170,7 @@ impl Pusher {
                 Ok(()) => PushOutcome::Ok,
                 Err(_) => PushOutcome::Error,
             });
-            drop(place);
+            drop((of_session, of_all));
         });
     }
 

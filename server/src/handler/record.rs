@@ -127,8 +127,15 @@ impl StageClock {
         self.compute = computed.compute;
     }
 
+    /// Adds what has been packed since the last stage.
     pub(super) fn serialized(&mut self) {
-        self.serialize = self.lap();
+        let took = self.lap();
+        self.serialize += took;
+    }
+
+    /// What passed since the last stage belongs to none.
+    pub(super) fn resumed(&mut self) {
+        self.lap();
     }
 
     /// Counts the step. One without tokens, which opens a session or rolls it back, has no stages worth a mean.

@@ -192,6 +192,48 @@ async fn a_route_that_leads_nowhere_harms_nothing() {
 }
 
 #[tokio::test]
+async fn a_session_whose_next_server_is_silent_leaves_places_to_others() {
+    const STEPS: usize = 80;
+    let (first, second) = (Server::start(0..2).await, Server::start(2..4).await);
+    first.node.dial(second.address.clone()).await.unwrap();
+    let client = client(&[&first, &second]).await;
+    let silent = crate::support::client(&[&first]).await;
+    let pushes = silent.serve_unary(Rpc::Push.name(), STEPS);
+    let to = |peer: &Node, session_id: &str| {
+        vec![NextServer {
+            peer_id: peer.peer_id().to_string(),
+            session_id: session_id.to_owned(),
+            span: Span::new(2, 4).unwrap(),
+        }]
+    };
+    let input = States::wave(1, STEPS, 24);
+    let mut stuck = hop(&client, &first, 0..2).await;
+    for token in 0..STEPS {
+        let on = HopStep {
+            next_servers: to(&silent, "none"),
+            ..step(&input.tokens(token..token + 1))
+        };
+        run(&mut stuck, on).await;
+    }
+    let mut ahead = hop(&client, &first, 0..2).await;
+    let mut behind = hop_with(&client, &second, 2..4, |opening| {
+        opening.session_id = Some("behind".to_owned());
+    })
+    .await;
+    let middle = run(&mut ahead, step(&input.tokens(0..1))).await;
+    run(&mut behind, step(&middle)).await;
+    let on = HopStep {
+        next_servers: to(&second.node, "behind"),
+        ..step(&input.tokens(1..2))
+    };
+    run(&mut ahead, on).await;
+    // The client has sent nothing to the second server yet.
+    let whole = expected(0..4, &input.tokens(0..2));
+    States::of(&behind.answer().await.unwrap()).assert_near(&whole.tokens(1..2));
+    assert!(pushes.len() <= 2, "{} are under way", pushes.len());
+}
+
+#[tokio::test]
 async fn pushes_that_nobody_waits_for_are_ignored_and_nameless_ones_refused() {
     let server = Server::start(0..4).await;
     let client = client(&[&server]).await;

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::super::Context;
 use super::super::inputs::Inputs;
+use super::super::push::PushPlaces;
 use super::super::record::SessionRecord;
 use super::super::request::check_adapter;
 use super::Stay;
@@ -78,6 +79,7 @@ impl<'a> Stay<'a> {
             args: metadata.step.args.clone(),
             compression,
             pushes,
+            push_places: PushPlaces::new(),
             record: SessionRecord::begin(),
             _seat: seat,
         };

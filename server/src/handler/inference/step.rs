@@ -1,10 +1,12 @@
 //! One step of a session: checked, decoded, computed, packed, pushed on, answered.
 
 use block_protocol::{Compression, ExpertRequest, StepMetadata, WireTensor, args};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use super::super::push;
 use super::super::record::StageClock;
 use super::{Stay, Step};
 use crate::codec;
@@ -53,7 +55,14 @@ impl Stay<'_> {
                 return Err(error);
             }
         };
-        let outcome = self.perform(prepared, &metadata, request.tensors).await;
+        let mut tensors = request.tensors;
+        if prepared.push_codec.is_none() {
+            tensors.clear();
+        } else if let Some(hidden_states) = tensors.first_mut() {
+            // They have been decoded, and the output takes their place.
+            hidden_states.buffer = Bytes::new();
+        }
+        let outcome = self.perform(prepared, &metadata, tensors).await;
         record.end(outcome.as_ref().copied());
         outcome.map(|_| ())
     }
@@ -79,6 +88,17 @@ impl Stay<'_> {
         let shape = tensors.shape;
         let [batch, seq, _] = shape;
         let memory = self.context.activations.take(tensors.activation_bytes());
+        let end = Instant::from_std(self.session.end_of_life());
+        let too_old = self.too_old();
+        let memory = async {
+            tokio::select! {
+                biased;
+                taken = self.lease.taken() => Err(taken),
+                outcome = timeout_at(end, self.context.unless_draining(memory)) => {
+                    outcome.unwrap_or(Err(too_old))
+                }
+            }
+        };
         let memory = self.inputs.meanwhile(memory).await?;
         let phase = if seq > 1 {
             Phase::Prefill
@@ -165,11 +185,14 @@ impl Stay<'_> {
         let dtype = self.context.config.schema_dtype;
         let output =
             codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
-        if let Some(codec) = push_codec {
+        if let Some(codec) = push_codec.filter(|codec| push::fits(&output, *codec)) {
             let output = codec::repack(output.clone(), codec).await?;
+            clock.serialized();
             // First of all: the next server waits for it, and nobody for this answer.
-            self.context.pusher.push(metadata, output, tensors);
+            let places = &self.push_places;
+            self.context.pusher.push(places, metadata, output, tensors);
             tokio::task::yield_now().await;
+            clock.resumed();
         }
         let (codec, tokens) = (output.compression.name(), shape[0] * shape[1]);
         debug!(codec, tokens, "step answered");
