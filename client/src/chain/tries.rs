@@ -112,7 +112,7 @@ impl Tries {
         if let Some((peer, error)) = self.rejections.iter().find(|(peer, _)| planned(peer)) {
             return Err(Stop::Rejected(*peer, error.to_string()));
         }
-        if route.iter().any(|hop| self.has_failed(hop)) || self.avoid.iter().any(planned) {
+        if route.iter().any(|hop| self.has_failed(hop)) {
             let until = Instant::now() + self.pause;
             if until >= self.deadline {
                 return Err(Stop::Exhausted(TIME_PASSED.to_owned()));
@@ -125,15 +125,16 @@ impl Tries {
 
     /// How long connecting to a server may take.
     pub(super) fn connect_time(&self, hop: &PlannedHop) -> Duration {
-        if self.has_failed(hop) || self.avoid.contains(&hop.peer) {
+        if self.has_failed(hop) {
             CONNECT_TIME
         } else {
             FIRST_CONNECT_TIME
         }
     }
 
+    /// Whether it failed in one of these tries, or is what they are to replace.
     fn has_failed(&self, hop: &PlannedHop) -> bool {
-        self.tried.iter().any(|tried| tried.peer == hop.peer)
+        self.tried.iter().any(|tried| tried.peer == hop.peer) || self.avoid.contains(&hop.peer)
     }
 
     /// Notes that a try failed, at these servers. A try that has found nothing but servers that are gone costs none.

@@ -1,5 +1,7 @@
 //! Pushes: one identity for a step whoever brings it, one answer, and the chain from server to server.
 
+use std::ops::Range;
+
 use block_client::HopStep;
 use block_network::Node;
 use block_protocol::{Compression, DType, ExpertRequest, NextServer, Rpc, Span, StepMetadata};
@@ -20,6 +22,15 @@ fn pushed(session_id: &str, step_id: Option<&str>, input: &States) -> ExpertRequ
         tensors: vec![input.wire(), absent(DType::F32), absent(DType::I64)],
         metadata: metadata.encode().into(),
     }
+}
+
+/// The rest of a route: one server.
+fn on_to(peer_id: impl ToString, session_id: &str, blocks: Range<usize>) -> Vec<NextServer> {
+    vec![NextServer {
+        peer_id: peer_id.to_string(),
+        session_id: session_id.to_owned(),
+        span: Span::new(blocks.start, blocks.end).unwrap(),
+    }]
 }
 
 async fn push(
@@ -94,11 +105,7 @@ async fn outputs_are_pushed_down_the_route() {
     run(&mut behind, step(&middle))
         .await
         .assert_near(&whole.tokens(0..2));
-    let route = vec![NextServer {
-        peer_id: second.peer().to_string(),
-        session_id: "behind".to_owned(),
-        span: Span::new(2, 4).unwrap(),
-    }];
+    let route = on_to(second.peer(), "behind", 2..4);
     for token in 2..5 {
         let one = token..token + 1;
         let on = HopStep {
@@ -130,11 +137,7 @@ async fn a_push_keeps_the_codec_of_its_step() {
     server.node.dial(address).await.unwrap();
     let client = client(&[&server]).await;
     let input = States::wave(1, 3, 26);
-    let route = vec![NextServer {
-        peer_id: next.peer_id().to_string(),
-        session_id: "next".to_owned(),
-        span: Span::new(2, 4).unwrap(),
-    }];
+    let route = on_to(next.peer_id(), "next", 2..4);
     let codecs = [
         Compression::None,
         Compression::Float16,
@@ -174,11 +177,7 @@ async fn a_route_that_leads_nowhere_harms_nothing() {
         (0, "nobody"),
         (1, "12D3KooWGzBXkVtgQ3TLbRkJ7xDk5kA4YUCVHkHhSXGVzQ9bCAAd"),
     ] {
-        let route = vec![NextServer {
-            peer_id: peer_id.to_owned(),
-            session_id: "none".to_owned(),
-            span: Span::new(4, 8).unwrap(),
-        }];
+        let route = on_to(peer_id, "none", 4..8);
         let one = token..token + 1;
         let on = HopStep {
             next_servers: route,
@@ -199,18 +198,11 @@ async fn a_session_whose_next_server_is_silent_leaves_places_to_others() {
     let client = client(&[&first, &second]).await;
     let silent = crate::support::client(&[&first]).await;
     let pushes = silent.serve_unary(Rpc::Push.name(), STEPS);
-    let to = |peer: &Node, session_id: &str| {
-        vec![NextServer {
-            peer_id: peer.peer_id().to_string(),
-            session_id: session_id.to_owned(),
-            span: Span::new(2, 4).unwrap(),
-        }]
-    };
     let input = States::wave(1, STEPS, 24);
     let mut stuck = hop(&client, &first, 0..2).await;
     for token in 0..STEPS {
         let on = HopStep {
-            next_servers: to(&silent, "none"),
+            next_servers: on_to(silent.peer_id(), "none", 2..4),
             ..step(&input.tokens(token..token + 1))
         };
         run(&mut stuck, on).await;
@@ -223,7 +215,7 @@ async fn a_session_whose_next_server_is_silent_leaves_places_to_others() {
     let middle = run(&mut ahead, step(&input.tokens(0..1))).await;
     run(&mut behind, step(&middle)).await;
     let on = HopStep {
-        next_servers: to(&second.node, "behind"),
+        next_servers: on_to(second.peer(), "behind", 2..4),
         ..step(&input.tokens(1..2))
     };
     run(&mut ahead, on).await;

@@ -11,6 +11,7 @@ use super::super::record::StageClock;
 use super::{Stay, Step};
 use crate::codec;
 use crate::compute::{Computed, StepInput};
+use crate::lease::Lease;
 use crate::metrics::Phase;
 use crate::request_error::RequestError;
 use crate::session::{StepHead, Verdict};
@@ -88,17 +89,9 @@ impl Stay<'_> {
         let shape = tensors.shape;
         let [batch, seq, _] = shape;
         let memory = self.context.activations.take(tensors.activation_bytes());
-        let end = Instant::from_std(self.session.end_of_life());
-        let too_old = self.too_old();
-        let memory = async {
-            tokio::select! {
-                biased;
-                taken = self.lease.taken() => Err(taken),
-                outcome = timeout_at(end, self.context.unless_draining(memory)) => {
-                    outcome.unwrap_or(Err(too_old))
-                }
-            }
-        };
+        let memory = self.context.unless_draining(memory);
+        let life = (self.session.end_of_life(), self.too_old());
+        let memory = while_it_lives(&self.lease, life, memory);
         let memory = self.inputs.meanwhile(memory).await?;
         let phase = if seq > 1 {
             Phase::Prefill
@@ -161,7 +154,6 @@ impl Stay<'_> {
             // Nothing to run: a probe of the cache, perhaps with a rollback, which the next step carries out.
             Computed::nothing()
         } else {
-            let end = Instant::from_std(self.session.end_of_life());
             let work = async {
                 self.context.delay(input.blocks.len()).await;
                 self.context
@@ -169,15 +161,8 @@ impl Stay<'_> {
                     .step(&self.lease, self.peer, input)
                     .await
             };
-            let too_old = self.too_old();
-            let work = async {
-                tokio::select! {
-                    // First: the step of a session whose cache was taken fails for that reason and no other.
-                    biased;
-                    taken = self.lease.taken() => Err(taken),
-                    outcome = timeout_at(end, work) => outcome.unwrap_or(Err(too_old)),
-                }
-            };
+            let life = (self.session.end_of_life(), self.too_old());
+            let work = while_it_lives(&self.lease, life, work);
             self.inputs.meanwhile(work).await?
         };
         clock.computed(&computed);
@@ -211,6 +196,23 @@ impl Stay<'_> {
             tokio::task::yield_now().await;
         }
         Ok(sent_bytes)
+    }
+}
+
+/// Runs `work` as long as its session may: until it is too old or its cache is taken. Dropping it drops the work.
+///
+/// # Errors
+/// The work's own, why the cache was taken, or `too_old`.
+async fn while_it_lives<T>(
+    lease: &Lease,
+    (end, too_old): (std::time::Instant, RequestError),
+    work: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    tokio::select! {
+        // First: the step of a session whose cache was taken fails for that reason and no other.
+        biased;
+        taken = lease.taken() => Err(taken),
+        outcome = timeout_at(Instant::from_std(end), work) => outcome.unwrap_or(Err(too_old)),
     }
 }
 
