@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -26,7 +27,7 @@ use crate::{
     links::Links,
     local_peers::LocalPeers,
     opening::{OpenFailure, Opening},
-    rpc::{self, ClientStream, OutboundStream, StreamCall, UnaryCall},
+    rpc::{ClientStream, OutboundStream, StreamCall, UnaryCall, UnaryCaller},
     services::Services,
     swarm::{self, Behaviour, BehaviourEvent, Command, EventLoop},
 };
@@ -166,19 +167,50 @@ impl Node {
         body: Bytes,
         deadline: Duration,
     ) -> Result<Bytes, CallError> {
-        let request: BytesMut = encode_request(&UnaryRequest {
-            call_id: *Uuid::new_v4().as_bytes(),
-            peer: peer.to_bytes().into(),
-            rpc: rpc.to_owned(),
-            body,
-        })?;
+        let request = envelope(peer, rpc, body)?;
         let call = async {
             let stream = self.open_stream(peer, rpc).await?;
-            rpc::call(stream, &request).await
+            UnaryCaller::new(stream).call(&request).await
         };
         timeout(deadline, call)
             .await
             .map_err(|_| CallError::Timeout)?
+    }
+
+    /// [`Node::call`] with a request that is still being made: meanwhile a stream is opened for it and the peer told the
+    /// name, so that the request finds everything ready. `None` if it turns out that there is none.
+    /// `deadline` begins with the request.
+    ///
+    /// # Errors
+    /// As there. What fails before the request is here is tried again with it.
+    pub async fn call_ahead(
+        &self,
+        peer: PeerId,
+        rpc: &str,
+        body: impl Future<Output = Option<Bytes>>,
+        deadline: Duration,
+    ) -> Result<Option<Bytes>, CallError> {
+        let mut body = pin!(body);
+        let opening = async {
+            let mut caller = UnaryCaller::new(self.open_stream(peer, rpc).await?);
+            caller.send_name().await?;
+            Ok::<_, CallError>(caller)
+        };
+        let (ready, body) = tokio::select! {
+            biased;
+            // Already: name and request leave together.
+            body = &mut body => (None, body),
+            opened = opening => (opened.ok(), body.await),
+        };
+        let Some(body) = body else {
+            return Ok(None);
+        };
+        let Some(caller) = ready else {
+            return self.call(peer, rpc, body, deadline).await.map(Some);
+        };
+        let request = envelope(peer, rpc, body)?;
+        let answer = timeout(deadline, caller.call(&request)).await;
+        answer.map_err(|_| CallError::Timeout)?.map(Some)
     }
 
     /// Opens a streamed RPC; `deadline` covers connecting and waiting for a free stream, not the
@@ -289,6 +321,16 @@ impl std::fmt::Debug for Shared {
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
+}
+
+/// A request to `peer` as it goes onto the stream.
+fn envelope(peer: PeerId, rpc: &str, body: Bytes) -> Result<BytesMut, CallError> {
+    Ok(encode_request(&UnaryRequest {
+        call_id: *Uuid::new_v4().as_bytes(),
+        peer: peer.to_bytes().into(),
+        rpc: rpc.to_owned(),
+        body,
+    })?)
 }
 
 /// Listens on all of `addresses`; ports are known when this returns. Relayed addresses come when

@@ -23,7 +23,7 @@ pub use unary_serve::UnaryCall;
 pub(crate) use frame_writer::{close_and_linger, write_all};
 pub(crate) use halves::split;
 pub(crate) use server_stream::{serve_stream, stream_refusal};
-pub(crate) use unary_call::call;
+pub(crate) use unary_call::UnaryCaller;
 pub(crate) use unary_serve::{serve_unary, unary_refusal};
 
 use libp2p::Stream;

@@ -9,11 +9,13 @@ use block_protocol::frame::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::core::muxing::SubstreamBox;
 use support::{
     PATIENCE, bytes,
     raw::{HEADER, NOT_AVAILABLE, RawListener, RawPeer, Security, line, read, read_to_end},
     serve_echo, soon, start,
 };
+use tokio::sync::oneshot;
 
 const RPC: &str = "Service.method";
 const STREAM: &str = "Service.stream";
@@ -145,6 +147,45 @@ async fn a_caller_keeps_its_side_open_until_the_reply_is_there() {
         b""
     );
     assert_eq!(answer.await.unwrap(), Ok(bytes("pong")));
+}
+
+#[tokio::test]
+async fn a_name_goes_ahead_of_a_request_that_is_still_being_made() {
+    let caller = start().await;
+    let (body, mut raw, answer) = called_ahead(&caller.node).await;
+    let mut stream = named(&mut raw).await;
+    stream.write_all(&accepted(RPC)).await.unwrap();
+    stream.flush().await.unwrap();
+    body.send(bytes("ping")).unwrap();
+    let expected = request("ping").len() + peer_field(&raw);
+    let sent = soon("the request", read(&mut stream, expected)).await;
+    let sent = decode_request(&mut BytesMut::from(&sent[..]))
+        .unwrap()
+        .unwrap();
+    assert_eq!((sent.rpc.as_str(), &sent.body), (RPC, &bytes("ping")));
+    let answered = reply(&sent.call_id, "pong");
+    stream.write_all(&answered).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(answer.await.unwrap(), Ok(Some(bytes("pong"))));
+
+    let (body, mut raw, answer) = called_ahead(&caller.node).await;
+    let mut stream = named(&mut raw).await;
+    let refusal = [HEADER, NOT_AVAILABLE].concat();
+    stream.write_all(&refusal).await.unwrap();
+    stream.flush().await.unwrap();
+    body.send(bytes("ping")).unwrap();
+    assert_eq!(answer.await.unwrap(), Err(CallError::NotSupported));
+}
+
+#[tokio::test]
+async fn a_name_without_a_request_ends_with_a_reset() {
+    let caller = start().await;
+    let (body, mut raw, answer) = called_ahead(&caller.node).await;
+    let mut stream = named(&mut raw).await;
+    drop(body);
+    assert_eq!(answer.await.unwrap(), Ok(None));
+    let end = soon("the end", read_to_end(&mut stream)).await;
+    assert_eq!(end.unwrap_or_default(), b"");
 }
 
 #[tokio::test]
@@ -282,6 +323,28 @@ async fn a_caller_survives_nonsense_and_early_ends() {
 /// Bytes that the callee's id adds to a request whose `peer` is empty.
 fn peer_field(raw: &RawPeer) -> usize {
     raw.peer.to_bytes().len()
+}
+
+/// A call from `node` whose request is what is sent; gives the connection and the call's result.
+async fn called_ahead(
+    node: &Node,
+) -> (
+    oneshot::Sender<Bytes>,
+    RawPeer,
+    tokio::task::JoinHandle<Result<Option<Bytes>, CallError>>,
+) {
+    let listener = RawListener::start(Security::Noise).await;
+    let (body, made) = oneshot::channel();
+    let (raw, answer) = called(node, listener, |node, peer| async move {
+        let made = async { made.await.ok() };
+        node.call_ahead(peer, RPC, made, PATIENCE).await
+    });
+    (body, raw.await, answer)
+}
+
+/// The stream of a call of which only the name is here.
+async fn named(raw: &mut RawPeer) -> SubstreamBox {
+    soon("the name", raw.accept(RPC, 0)).await.0
 }
 
 /// Lets `node` make a call to `listener`; gives the connection and the call's result.

@@ -37,6 +37,23 @@ async fn an_answer_and_an_error_come_back() {
 }
 
 #[tokio::test]
+async fn what_fails_before_a_request_is_made_is_tried_again_with_it() {
+    let (caller, callee) = (start().await, start().await);
+    let peer = callee.node.peer_id();
+    serve_echo(&callee.node, RPC);
+    // Nobody knows the callee's address until the request is there.
+    let body = async {
+        let unknown = caller.node.connect(peer).await;
+        assert!(matches!(unknown, Err(CallError::Unreachable { .. })));
+        let address = callee.address.clone();
+        caller.node.add_address(peer, address).await;
+        Some(bytes("x"))
+    };
+    let answer = caller.node.call_ahead(peer, RPC, body, PATIENCE).await;
+    assert_eq!(answer, Ok(Some(bytes("x"))));
+}
+
+#[tokio::test]
 async fn an_unknown_name_is_not_supported_and_the_connection_survives() {
     let (caller, callee) = pair().await;
     let peer = callee.node.peer_id();

@@ -4,8 +4,9 @@
 //! not the pusher's business. A session that is not here is ignored, as in the reference.
 //!
 //! Out: before the answer, as the next server can begin only then, while the client waits for the last one; in the codec
-//! of the step that caused it, which the client chose for its route. Bounded in number; what cannot be pushed is counted
-//! and logged only, since the client sends the same step to the next server itself. The [`Pusher`] owns its tasks.
+//! of the step that caused it, which the client chose for its route. For a short step the way to the next server is opened
+//! while it is computed. Bounded in number; what cannot be pushed is counted and logged only, since the client sends the
+//! same step to the next server itself. The [`Pusher`] owns its tasks.
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use block_protocol::{
     BlockChain, Compression, ExpertRequest, NextServer, Rpc, StepMetadata, WireTensor,
 };
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::record::Record;
@@ -34,6 +35,9 @@ const MAX_PUSHES: usize = 64;
 /// Pushes under way of one session. Its next step comes when the client has brought this one to the end of the route, so a
 /// push that is still under way by then leads nowhere, and those of one session may not take the places of all.
 const MAX_PUSHES_PER_SESSION: usize = 2;
+
+/// Ways that wait for their output. A crowd needs none: what opening takes is nothing beside a turn of many steps.
+const MAX_WAYS: usize = 16;
 
 /// A push that takes longer is useless: the client's own copy has arrived by then.
 const MAX_PUSH_TIME: Duration = Duration::from_secs(30);
@@ -91,6 +95,18 @@ pub(super) fn fits(output: &WireTensor, codec: Compression) -> bool {
     bytes.is_ok_and(|bytes| bytes < MAX_UNARY_BYTES)
 }
 
+/// An open way to a next server, for one output. Dropping it closes the way.
+#[derive(Debug)]
+pub(super) struct Way(oneshot::Sender<Outgoing>);
+
+/// What goes a way: an encoded request.
+#[derive(Debug)]
+struct Outgoing {
+    body: Bytes,
+    /// Those of its session and of all.
+    places: [OwnedSemaphorePermit; 2],
+}
+
 /// Hands outputs to next servers.
 #[derive(Debug)]
 pub(crate) struct Pusher {
@@ -98,6 +114,7 @@ pub(crate) struct Pusher {
     dht_prefix: String,
     timeout: Duration,
     places: Arc<Semaphore>,
+    ways: Arc<Semaphore>,
     running: Mutex<JoinSet<()>>,
 }
 
@@ -109,15 +126,26 @@ impl Pusher {
             dht_prefix,
             timeout: request_timeout.min(MAX_PUSH_TIME),
             places: Arc::new(Semaphore::new(MAX_PUSHES)),
+            ways: Arc::new(Semaphore::new(MAX_WAYS)),
             running: Mutex::new(JoinSet::new()),
         }
     }
 
-    /// Pushes a step's output on, if its route goes on; `tensors` are the step's own, of which the first is replaced.
-    /// Returns at once.
-    pub(super) fn push(
+    /// Begins to open the way to the next server of a step's route. Returns at once; `None` if that has to wait until there
+    /// is an output.
+    pub(super) fn open_way(&self, metadata: &StepMetadata) -> Option<Way> {
+        let next = metadata.next_servers.first()?;
+        let peer = PeerId::from_str(&next.peer_id).ok()?;
+        let place = Arc::clone(&self.ways).try_acquire_owned().ok()?;
+        Some(self.start(peer, Some(place)))
+    }
+
+    /// Pushes a step's output on, if its route goes on, on the way that was opened for it; `tensors` are the step's own, of
+    /// which the first is replaced. Waits for nothing but its encoding.
+    pub(super) async fn push(
         &self,
         session: &PushPlaces,
+        way: Option<Way>,
         metadata: &StepMetadata,
         output: WireTensor,
         mut tensors: Vec<WireTensor>,
@@ -125,53 +153,84 @@ impl Pusher {
         let Some((next, metadata)) = metadata.for_push() else {
             return;
         };
-        if next.span.len() > MAX_BLOCKS_IN_CHAIN {
-            metrics::record_push(PushOutcome::Error);
-            return;
-        }
-        let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned();
-        let (Ok(of_session), Ok(of_all)) = (place(&session.0), place(&self.places)) else {
-            tracing::debug!(
-                of_session = MAX_PUSHES_PER_SESSION,
-                of_all = MAX_PUSHES,
-                "too many pushes under way, one left to the client"
-            );
-            metrics::record_push(PushOutcome::Error);
-            return;
-        };
+        let tokens: usize = output.shape.iter().take(2).product();
+        let codec = output.compression.name();
         if let Some(first) = tensors.first_mut() {
             *first = output;
         }
-        let request = ExpertRequest {
-            uid: BlockChain {
-                prefix: self.dht_prefix.clone(),
-                span: next.span,
+        match self.outgoing(session, &next, &metadata, tensors).await {
+            Ok((peer, outgoing)) => {
+                tracing::debug!(codec, tokens, to = next.peer_id, "step pushed on");
+                let Way(way) = way.unwrap_or_else(|| self.start(peer, None));
+                // An error means that the tasks have ended, and the server with them.
+                way.send(outgoing).ok();
             }
-            .to_string(),
+            Err(reason) => {
+                tracing::debug!(to = next.peer_id, reason, "not pushed, left to the client");
+                metrics::record_push(PushOutcome::Error);
+            }
+        }
+    }
+
+    async fn outgoing(
+        &self,
+        session: &PushPlaces,
+        next: &NextServer,
+        metadata: &StepMetadata,
+        tensors: Vec<WireTensor>,
+    ) -> Result<(PeerId, Outgoing), String> {
+        if next.span.len() > MAX_BLOCKS_IN_CHAIN {
+            return Err(format!("a chain of {} blocks", next.span.len()));
+        }
+        let peer = PeerId::from_str(&next.peer_id).map_err(|error| error.to_string())?;
+        let place = |places: &Arc<Semaphore>, limit| {
+            let place = Arc::clone(places).try_acquire_owned();
+            place.map_err(|_| format!("{limit} pushes are under way"))
+        };
+        let places = [
+            place(&session.0, MAX_PUSHES_PER_SESSION)?,
+            place(&self.places, MAX_PUSHES)?,
+        ];
+        let chain = BlockChain {
+            prefix: self.dht_prefix.clone(),
+            span: next.span,
+        };
+        let request = ExpertRequest {
+            uid: chain.to_string(),
             tensors,
             metadata: metadata.encode().into(),
         };
-        if let Some(first) = request.tensors.first() {
-            let tokens: usize = first.shape.iter().take(2).product();
-            let (codec, to) = (first.compression.name(), next.peer_id.as_str());
-            tracing::debug!(codec, tokens, to, "step pushed on");
-        }
-        let node = self.node.clone();
-        let timeout = self.timeout;
+        let body = encode(request).await.map_err(|error| error.to_string())?;
+        Ok((peer, Outgoing { body, places }))
+    }
+
+    /// Starts the task of one way, which counts what becomes of its output.
+    fn start(&self, peer: PeerId, place: Option<OwnedSemaphorePermit>) -> Way {
+        let (way, outgoing) = oneshot::channel::<Outgoing>();
+        let (node, timeout) = (self.node.clone(), self.timeout);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
-            let outcome = send(&node, &next, request, timeout).await;
-            if let Err(reason) = &outcome {
-                let peer = next.peer_id.as_str();
-                tracing::debug!(peer, reason, "push failed, the client's own copy will do");
+            let mut places = None;
+            let body = async {
+                let outgoing = outgoing.await.ok()?;
+                drop(place);
+                places = Some(outgoing.places);
+                Some(outgoing.body)
+            };
+            let outcome = node.call_ahead(peer, Rpc::Push.name(), body, timeout).await;
+            match outcome {
+                // The step failed: there is no output.
+                Ok(None) => {}
+                Ok(Some(_)) => metrics::record_push(PushOutcome::Ok),
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "push failed, the client's own copy will do");
+                    metrics::record_push(PushOutcome::Error);
+                }
             }
-            metrics::record_push(match outcome {
-                Ok(()) => PushOutcome::Ok,
-                Err(_) => PushOutcome::Error,
-            });
-            drop((of_session, of_all));
+            drop(places);
         });
+        Way(way)
     }
 
     /// Waits for the pushes under way. Dropping it changes nothing.
@@ -182,27 +241,13 @@ impl Pusher {
     }
 }
 
-async fn send(
-    node: &Node,
-    next: &NextServer,
-    request: ExpertRequest,
-    timeout: Duration,
-) -> Result<(), String> {
-    let peer = PeerId::from_str(&next.peer_id).map_err(|error| error.to_string())?;
-    let size_bytes = request
-        .tensors
-        .iter()
-        .map(|tensor| tensor.buffer.len())
-        .sum();
-    let body = codec::off_thread_if_large(size_bytes, move || {
+async fn encode(request: ExpertRequest) -> Result<Bytes, RequestError> {
+    let tensors = request.tensors.iter();
+    let size_bytes = tensors.map(|tensor| tensor.buffer.len()).sum();
+    let encoded = codec::off_thread_if_large(size_bytes, move || {
         request
             .encode()
             .map_err(|error| RequestError::Internal(error.to_string()))
-    })
-    .await
-    .map_err(|error| error.to_string())?;
-    node.call(peer, Rpc::Push.name(), body, timeout)
-        .await
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+    });
+    encoded.await
 }

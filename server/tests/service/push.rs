@@ -1,10 +1,12 @@
 //! Pushes: one identity for a step whoever brings it, one answer, and the chain from server to server.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use block_client::HopStep;
 use block_network::Node;
 use block_protocol::{Compression, DType, ExpertRequest, NextServer, Rpc, Span, StepMetadata};
+use block_server::ServiceConfig;
 use bytes::Bytes;
 
 use crate::support::*;
@@ -126,6 +128,30 @@ async fn outputs_are_pushed_down_the_route() {
     }
     behind.close().await.unwrap();
     ahead.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_way_to_the_next_server_is_opened_while_a_short_step_is_computed() {
+    let never_done = ServiceConfig {
+        block_delay: Duration::from_secs(3600),
+        ..config()
+    };
+    let server = Server::with(Box::new(span(0..2)), never_done).await;
+    let (next, address) = listening().await;
+    let mut pushes = next.serve_unary(Rpc::Push.name(), 4);
+    server.node.add_address(next.peer_id(), address).await;
+    let client = client(&[&server]).await;
+    let mut hop = hop(&client, &server, 0..2).await;
+    let input = States::wave(1, 1, 27);
+    let on = HopStep {
+        next_servers: on_to(next.peer_id(), "next", 2..4),
+        ..step(&input)
+    };
+    hop.send(on).await.unwrap();
+    let server_peer = server.peer();
+    eventually(|| async { next.connected_peers().contains(&server_peer) }).await;
+    // A way that nothing goes is no push.
+    assert!(pushes.try_recv().is_err());
 }
 
 /// Whatever the answers are packed in.

@@ -14,6 +14,7 @@ use crate::compute::{Computed, StepInput};
 use crate::lease::Lease;
 use crate::metrics::Phase;
 use crate::request_error::RequestError;
+use crate::scheduler::MAX_SHORT_TOKENS;
 use crate::session::{StepHead, Verdict};
 
 /// A step that has passed every check and is counted as part of the session.
@@ -149,6 +150,13 @@ impl Stay<'_> {
             memory,
         } = prepared;
         let shape = input.shape;
+        let way = match push_codec {
+            // Of a long one opening takes little, and the next server would hold a stream for it.
+            Some(_) if shape[0] * shape[1] <= MAX_SHORT_TOKENS => {
+                self.context.pusher.open_way(metadata)
+            }
+            _ => None,
+        };
         self.lease.grow(input.position + shape[1])?;
         let computed = if shape.contains(&0) && input.reorder.is_none() {
             // Nothing to run: a probe of the cache, perhaps with a rollback, which the next step carries out.
@@ -175,7 +183,8 @@ impl Stay<'_> {
             clock.serialized();
             // First of all: the next server waits for it, and nobody for this answer.
             let places = &self.push_places;
-            self.context.pusher.push(places, metadata, output, tensors);
+            let pusher = &self.context.pusher;
+            pusher.push(places, way, metadata, output, tensors).await;
             tokio::task::yield_now().await;
             clock.resumed();
         }
