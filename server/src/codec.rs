@@ -3,16 +3,16 @@
 //! - In: any float dtype and any compression, decoded by the tensor's own `compression` alone, then rounded to the
 //!   span's dtype. NaN and infinities pass: they harm only the session that sent them.
 //! - Out: the schema's dtype with the compression that the caller asked for, or the server's.
-
-use std::sync::Arc;
+//!
+//! Work on another thread goes on when its caller has gone, so it holds the request's memory itself.
 
 use block_model::SpanDType;
 use block_protocol::compression::{decode_f32, decode_i64, encode_f32};
 use block_protocol::{Compression, DType, ExpertResponse, StepMetadata, WireTensor};
 use bytes::Bytes;
 use half::{bf16, f16};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::activations::Memory;
 use crate::request_error::RequestError;
 
 /// Tensors above this are coded on the blocking pool: at about 1 GB/s it stands for some 60 microseconds, the order of
@@ -26,7 +26,9 @@ pub const MAX_INLINE_BYTES: usize = 64 * 1024;
 pub async fn decode_hidden_states(
     tensor: WireTensor,
     dtype: SpanDType,
+    memory: &Memory,
 ) -> Result<Vec<f32>, RequestError> {
+    let memory = memory.clone();
     // A packed tensor is larger once it is decoded; what its shape claims is checked against its buffer by the decoder.
     let values_bytes = tensor
         .numel()
@@ -34,6 +36,7 @@ pub async fn decode_hidden_states(
         .saturating_mul(size_of::<f32>());
     let size_bytes = tensor.buffer.len().max(values_bytes);
     off_thread_if_large(size_bytes, move || {
+        let _held = memory;
         let mut values = decode_f32(&tensor)?;
         let is_rounded = matches!(
             (tensor.dtype, dtype),
@@ -85,9 +88,12 @@ pub async fn encode_hidden_states(
     shape: [usize; 3],
     dtype: DType,
     compression: Compression,
+    memory: &Memory,
 ) -> Result<WireTensor, RequestError> {
+    let memory = memory.clone();
     let size_bytes = values.len() * size_of::<f32>();
     off_thread_if_large(size_bytes, move || {
+        let _held = memory;
         encode_f32(&values, &shape, dtype, compression)
             .map_err(|error| RequestError::Unsupported(error.to_string()))
     })
@@ -165,78 +171,6 @@ pub fn round_to(dtype: SpanDType, values: &mut [f32]) {
     }
 }
 
-/// Memory for the numbers of requests that are decoded, computed or encoded. Who finds none waits in line, so many large
-/// requests at once take time instead of memory. Short steps have memory of their own: in one line they would wait until
-/// large requests before them have been computed, however many turns that takes.
-#[derive(Debug, Clone)]
-pub struct Activations {
-    large: Share,
-    small: Share,
-    /// Bytes of the largest small request.
-    small_request_bytes: usize,
-}
-
-/// Some memory in KiB, handed out in the order of asking.
-#[derive(Debug, Clone)]
-struct Share {
-    free_kib: Arc<Semaphore>,
-    total_kib: u32,
-}
-
-/// Least memory for large requests.
-const MIN_LARGE_BYTES: usize = 256 * 1024 * 1024;
-
-/// Requests of the largest size that fit the memory for activations together.
-const LARGEST_REQUESTS: usize = 2;
-
-impl Activations {
-    /// Memory for two requests of `largest_request_bytes`, and for `small_requests` of `small_request_bytes`.
-    #[must_use]
-    pub fn new(
-        largest_request_bytes: usize,
-        small_request_bytes: usize,
-        small_requests: usize,
-    ) -> Self {
-        let large = largest_request_bytes.saturating_mul(LARGEST_REQUESTS);
-        Self {
-            large: Share::new(large.max(MIN_LARGE_BYTES)),
-            small: Share::new(small_request_bytes.saturating_mul(small_requests)),
-            small_request_bytes,
-        }
-    }
-
-    /// Waits for `bytes`, which return when the permit is dropped. A request larger than all waits for all.
-    ///
-    /// # Errors
-    /// Never while the server runs; `Draining` otherwise.
-    pub async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, RequestError> {
-        let share = if bytes <= self.small_request_bytes {
-            &self.small
-        } else {
-            &self.large
-        };
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        Arc::clone(&share.free_kib)
-            .acquire_many_owned(kib.min(share.total_kib))
-            .await
-            .map_err(|_| RequestError::Draining)
-    }
-}
-
-impl Share {
-    fn new(bytes: usize) -> Self {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let total_kib = kib.clamp(1, MAX_PERMITS);
-        Self {
-            free_kib: Arc::new(Semaphore::new(total_kib as usize)),
-            total_kib,
-        }
-    }
-}
-
-/// Most permits that a semaphore takes on every platform, here KiB: half a TiB.
-const MAX_PERMITS: u32 = u32::MAX >> 3;
-
 /// Runs `work` here if it concerns few bytes, else on the blocking pool. Dropping the future does not stop work that
 /// has begun there; its result is dropped.
 pub(crate) async fn off_thread_if_large<T: Send + 'static>(
@@ -254,8 +188,6 @@ pub(crate) async fn off_thread_if_large<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
-
     use super::*;
 
     fn wire(values: &[f32], dtype: DType) -> WireTensor {
@@ -265,13 +197,33 @@ mod tests {
     #[tokio::test]
     async fn inputs_are_rounded_to_the_spans_dtype() {
         let third = 1.0_f32 / 3.0;
-        let exact = decode_hidden_states(wire(&[third], DType::F32), SpanDType::F32).await;
+        let exact = decode_hidden_states(
+            wire(&[third], DType::F32),
+            SpanDType::F32,
+            &Memory::default(),
+        )
+        .await;
         assert_eq!(exact.unwrap(), [third]);
-        let bf16s = decode_hidden_states(wire(&[third], DType::F32), SpanDType::BF16).await;
+        let bf16s = decode_hidden_states(
+            wire(&[third], DType::F32),
+            SpanDType::BF16,
+            &Memory::default(),
+        )
+        .await;
         assert_eq!(bf16s.unwrap(), [bf16::from_f32(third).to_f32()]);
-        let halves = decode_hidden_states(wire(&[third], DType::F16), SpanDType::F16).await;
+        let halves = decode_hidden_states(
+            wire(&[third], DType::F16),
+            SpanDType::F16,
+            &Memory::default(),
+        )
+        .await;
         assert_eq!(halves.unwrap(), [f16::from_f32(third).to_f32()]);
-        let nan = decode_hidden_states(wire(&[f32::NAN], DType::F32), SpanDType::BF16).await;
+        let nan = decode_hidden_states(
+            wire(&[f32::NAN], DType::F32),
+            SpanDType::BF16,
+            &Memory::default(),
+        )
+        .await;
         assert!(nan.unwrap()[0].is_nan());
     }
 
@@ -283,31 +235,15 @@ mod tests {
             [1, 1000, 100],
             DType::F32,
             Compression::None,
+            &Memory::default(),
         )
         .await
         .unwrap();
         assert_eq!(packed.shape, [1, 1000, 100]);
-        let back = decode_hidden_states(packed, SpanDType::F32).await.unwrap();
+        let back = decode_hidden_states(packed, SpanDType::F32, &Memory::default())
+            .await
+            .unwrap();
         assert_eq!(back, values);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_short_step_does_not_wait_behind_large_requests() {
-        let activations = Activations::new(MIN_LARGE_BYTES, 1024, 2);
-        let large = [
-            activations.take(MIN_LARGE_BYTES).await,
-            activations.take(MIN_LARGE_BYTES).await,
-        ];
-        let mut third = std::pin::pin!(activations.take(MIN_LARGE_BYTES));
-        let soon = std::time::Duration::from_secs(1);
-        assert!(timeout(soon, &mut third).await.is_err());
-        let short = [activations.take(1024).await, activations.take(512).await];
-        // Small ones are bounded, too.
-        assert!(timeout(soon, activations.take(1024)).await.is_err());
-        drop(short);
-        assert!(timeout(soon, activations.take(1024)).await.is_ok());
-        drop(large);
-        assert!(timeout(soon, third).await.is_ok());
     }
 
     #[tokio::test]
@@ -329,7 +265,7 @@ mod tests {
     async fn a_buffer_that_does_not_fit_is_the_callers_mistake() {
         let mut tensor = wire(&[1.0, 2.0], DType::F32);
         tensor.buffer = Bytes::from_static(&[0; 3]);
-        let result = decode_hidden_states(tensor, SpanDType::F32).await;
+        let result = decode_hidden_states(tensor, SpanDType::F32, &Memory::default()).await;
         assert!(matches!(result, Err(RequestError::Invalid(_))));
     }
 

@@ -191,10 +191,14 @@ impl ComputeHandle {
         input: ForwardInput,
     ) -> Result<Computed, RequestError> {
         let (reply, answer) = oneshot::channel();
-        let job = ForwardJob::new(input, reply);
+        let job = Box::new(ForwardJob::new(input, reply));
         self.inbox.submit(|state| {
             let limit = state.scheduler.forward_caps().jobs;
-            let pushed = state.scheduler.push_forward(peer, job);
+            let mut pushed = state.scheduler.push_forward(peer, job);
+            if let Err(job) = pushed {
+                state.drop_unwanted();
+                pushed = state.scheduler.push_forward(peer, job);
+            }
             pushed.map_err(|_| RequestError::Overloaded {
                 what: "the line of forward requests is full",
                 limit: Some(limit),

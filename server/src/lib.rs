@@ -7,6 +7,7 @@
 //! The path of one step: `handler::inference` → `session` → `codec` → `scheduler` → `compute` → the model's span, and
 //! back the same way; then `handler::push` to the next server.
 
+pub mod activations;
 pub mod cli;
 pub mod config;
 

@@ -171,6 +171,19 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
         Ok(())
     }
 
+    /// Drops jobs whose caller is gone. Turns drop them on the way; whoever finds a line full looks for them first, so that
+    /// those who are gone take nobody's place.
+    pub fn drop_unwanted(
+        &mut self,
+        step_is_wanted: impl Fn(&S) -> bool,
+        forward_is_wanted: impl Fn(&F) -> bool,
+    ) {
+        for line in [&mut self.short, &mut self.prompts] {
+            line.retain(|prompt| step_is_wanted(&prompt.job));
+        }
+        self.forwards.retain(forward_is_wanted);
+    }
+
     /// Puts a step with tokens left at the back of its line; it has its place already, so no cap applies.
     pub fn return_step(&mut self, peer: P, prompt: Prompt<S>) {
         if prompt.is_short() {

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::activations::Activations;
 use crate::cache_budget::{CacheBudget, CacheRoom};
-use crate::codec::Activations;
 use crate::compute::Compute;
 use crate::handler::{self, Context, Pusher};
 use crate::metrics::{self, MemoryPool};

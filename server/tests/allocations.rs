@@ -16,6 +16,7 @@ use block_model::{
     BlockSpan, CacheHandle, ForwardRow, Quant, Row, SpanDType, SpanDescription, SpanError,
 };
 use block_network::PeerId;
+use block_server::activations::Memory;
 use block_server::cache_budget::{CacheBudget, CacheRoom, Share};
 use block_server::compute::{Compute, StepInput};
 use block_server::scheduler::LineCaps;
@@ -154,6 +155,7 @@ fn token(position: usize, seq: usize) -> StepInput {
         shape: [1, seq, HIDDEN],
         prompts: None,
         reorder: None,
+        memory: Memory::default(),
     }
 }
 

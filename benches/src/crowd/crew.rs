@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use block_model::BlockSpan;
 use block_network::PeerId;
+use block_server::activations::Memory;
 use block_server::cache_budget::{CacheBudget, CacheRoom, Share};
 use block_server::compute::{Compute, ComputeHandle, StepInput};
 use block_server::lease::Lease;
@@ -224,6 +225,7 @@ impl Session {
             shape: [1, tokens, description.hidden],
             prompts: None,
             reorder: None,
+            memory: Memory::default(),
         };
         std::hint::black_box(self.compute.step(&self.lease, self.peer, input).await?);
         Ok(())

@@ -226,7 +226,7 @@ impl ComputeLoop {
         }
     }
 
-    fn forward(&mut self, peer: PeerId, mut job: ForwardJob) {
+    fn forward(&mut self, peer: PeerId, mut job: Box<ForwardJob>) {
         let started = Instant::now();
         let outcome = {
             let slice = job.slice();

@@ -11,6 +11,7 @@ use block_model::{ForwardRow, HiddenStates, Prompts};
 
 use super::step_job::OwnedPrompts;
 use super::{Computed, Reply};
+use crate::activations::Memory;
 use crate::metrics::{self, Phase};
 use crate::request_error::RequestError;
 
@@ -29,6 +30,8 @@ pub struct ForwardInput {
     pub shape: [usize; 3],
     /// Deep prompts, if any.
     pub prompts: Option<OwnedPrompts>,
+    /// What is counted for them and the output.
+    pub memory: Memory,
 }
 
 /// A forward in line or in a turn. Its hidden states are replaced slice by slice.
@@ -156,6 +159,7 @@ impl Slice<'_> {
             shape: [batch, seq, hidden],
             prompts,
             blocks,
+            memory: _,
         } = &self.job.input;
         let width = seq * hidden;
         let prompts = prompts.as_ref().map(|prompts| {
@@ -210,6 +214,7 @@ mod tests {
                     values: (0..blocks * rows).map(|value| value as f32).collect(),
                     shape: [blocks, rows, 1, 1],
                 }),
+                memory: Memory::default(),
             };
             let mut job = ForwardJob::new(input, oneshot::channel().0);
             let mut turns = 0;

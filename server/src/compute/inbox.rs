@@ -44,7 +44,7 @@ pub(super) type Closing = (CacheHandle, Option<Reservation>);
 pub(super) struct State {
     pub(super) closing: Vec<Closing>,
     pub(super) opening: VecDeque<OpenJob>,
-    pub(super) scheduler: Scheduler<PeerId, StepJob, ForwardJob>,
+    pub(super) scheduler: Scheduler<PeerId, StepJob, Box<ForwardJob>>,
     gathering: Gathering,
     lone: LoneSession,
     /// The loop, while nobody runs it.
@@ -67,7 +67,7 @@ pub(super) enum Work {
     /// Close the caches that were put into the buffer.
     Close,
     Open(OpenJob),
-    Turn(Turn<PeerId, ForwardJob>),
+    Turn(Turn<PeerId, Box<ForwardJob>>),
 }
 
 impl Inbox {
@@ -131,7 +131,11 @@ impl Inbox {
         let runs_here =
             tokens <= MAX_SHORT_TOKENS && state.lone.is(job.cache(), tokens) && state.is_idle();
         let limit = state.scheduler.step_caps().jobs;
-        let pushed = state.scheduler.push_step(peer, batch, seq, job);
+        let mut pushed = state.scheduler.push_step(peer, batch, seq, job);
+        if let Err(job) = pushed {
+            state.drop_unwanted();
+            pushed = state.scheduler.push_step(peer, batch, seq, job);
+        }
         pushed.map_err(|_| RequestError::Overloaded {
             what: "the line of inference steps is full",
             limit: Some(limit),
@@ -216,6 +220,12 @@ impl Inbox {
 }
 
 impl State {
+    /// Drops jobs whose caller is gone.
+    pub(super) fn drop_unwanted(&mut self) {
+        let scheduler = &mut self.scheduler;
+        scheduler.drop_unwanted(StepJob::is_wanted, |forward| forward.is_wanted());
+    }
+
     /// The loop with its next work, if there is some and nobody else has the loop.
     fn take_out(&mut self) -> Option<(Box<ComputeLoop>, Work)> {
         let mut compute = self.resting.take()?;
@@ -238,11 +248,11 @@ impl State {
         if let Some(open) = self.opening.pop_front() {
             return Some(Work::Open(open));
         }
-        let turn = self.scheduler.next_turn(
-            &mut compute.picked,
-            StepJob::is_wanted,
-            ForwardJob::is_wanted,
-        );
+        let turn = self
+            .scheduler
+            .next_turn(&mut compute.picked, StepJob::is_wanted, |forward| {
+                forward.is_wanted()
+            });
         self.record_depth();
         turn.map(Work::Turn)
     }

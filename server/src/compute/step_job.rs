@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use block_model::{CacheHandle, HiddenStates, Prompts, Row};
 
 use super::{Computed, Reply};
+use crate::activations::Memory;
 use crate::metrics::{self, Phase};
 use crate::request_error::RequestError;
 use crate::scheduler::Picked;
@@ -35,6 +36,8 @@ pub struct StepInput {
     pub prompts: Option<OwnedPrompts>,
     /// For each batch row, which row's cache it continues.
     pub reorder: Option<Vec<usize>>,
+    /// What is counted for input and output.
+    pub memory: Memory,
 }
 
 /// A step in line or in a turn.
@@ -257,6 +260,7 @@ mod tests {
             shape,
             prompts,
             reorder: Some(vec![1, 0]),
+            memory: Memory::default(),
         };
         StepJob::new(CacheHandle::new(1), input, oneshot::channel().0)
     }

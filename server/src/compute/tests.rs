@@ -8,6 +8,7 @@ use futures::FutureExt;
 
 use super::compute_loop::MAX_PANICS_IN_A_ROW;
 use super::*;
+use crate::activations::Memory;
 use crate::cache_budget::{CacheBudget, CacheRoom, Share};
 
 mod groups;
@@ -197,6 +198,7 @@ fn input(value: f32, seq: usize) -> StepInput {
         shape: [1, seq, 1],
         prompts: None,
         reorder: None,
+        memory: Memory::default(),
     }
 }
 
@@ -325,6 +327,7 @@ async fn forwards_run_slice_by_slice_between_steps() {
         hidden_states: vec![1.0; 600],
         shape: [2, 300, 1],
         prompts: None,
+        memory: Memory::default(),
     };
     let done = bench
         .handle
@@ -351,6 +354,11 @@ async fn a_full_line_and_a_stopped_thread_refuse() {
     }
     let refused = bench.handle.step(&lease, peer, input(0.0, 1)).await;
     assert!(matches!(refused, Err(RequestError::Overloaded { .. })));
+    // A caller that has gone leaves its place.
+    drop(waiting.pop());
+    let mut next = Box::pin(bench.handle.step(&lease, peer, input(0.0, 1)));
+    assert!(next.as_mut().now_or_never().is_none());
+    waiting.push(next);
     bench.passes = None;
     let compute = bench.compute;
     tokio::task::spawn_blocking(move || compute.stop())

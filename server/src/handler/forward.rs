@@ -148,7 +148,7 @@ async fn run(
     tracing::debug!(codec, tokens, "forward received");
     let memory = context.activations.take(tensors.activation_bytes()).await?;
     let mut clock = StageClock::start(Phase::Forward);
-    let (hidden_states, prompts) = tensors.decode().await?;
+    let (hidden_states, prompts) = tensors.decode(&memory).await?;
     clock.deserialized();
     let computed = if shape.contains(&0) {
         Computed::nothing()
@@ -158,12 +158,14 @@ async fn run(
             hidden_states,
             shape,
             prompts,
+            memory: memory.clone(),
         };
         context.compute.forward(peer, input).await?
     };
     clock.computed(&computed);
     let dtype = context.config.schema_dtype;
-    let output = codec::encode_hidden_states(computed.values, shape, dtype, compression).await?;
+    let packed = codec::encode_hidden_states(computed.values, shape, dtype, compression, &memory);
+    let output = packed.await?;
     clock.serialized();
     clock.finish(tokens);
     drop(memory);

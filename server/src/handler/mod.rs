@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use push::Pusher;
 use trust::{InboundCall, trusted};
 
+use crate::activations::Activations;
 use crate::cache_budget::CacheBudget;
-use crate::codec::Activations;
 use crate::compute::ComputeHandle;
 use crate::metrics::{Code, Label, Method};
 use crate::request_error::RequestError;

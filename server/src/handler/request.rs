@@ -8,6 +8,7 @@ use block_protocol::compression::encode_f32;
 use block_protocol::{BlockChain, Compression, WireTensor};
 
 use super::Context;
+use crate::activations::Memory;
 use crate::codec;
 use crate::compute::OwnedPrompts;
 use crate::request_error::{RequestError, quoted};
@@ -147,19 +148,22 @@ impl CheckedTensors {
             .saturating_mul(size_of::<f32>())
     }
 
-    /// The hidden states and the prompts, rounded to the span's dtype.
+    /// The hidden states and the prompts, rounded to the span's dtype. `memory` is what [`Self::activation_bytes`] takes.
     ///
     /// # Errors
     /// `Invalid` if a buffer does not fit its shape.
-    pub(super) async fn decode(self) -> Result<(Vec<f32>, Option<OwnedPrompts>), RequestError> {
+    pub(super) async fn decode(
+        self,
+        memory: &Memory,
+    ) -> Result<(Vec<f32>, Option<OwnedPrompts>), RequestError> {
         let hidden_states = match self.hidden_states {
-            Some(tensor) => codec::decode_hidden_states(tensor, self.dtype).await?,
+            Some(tensor) => codec::decode_hidden_states(tensor, self.dtype, memory).await?,
             None => Vec::new(),
         };
         let prompts = match self.prompts {
             None => None,
             Some((shape, tensor)) => Some(OwnedPrompts {
-                values: codec::decode_hidden_states(tensor, self.dtype).await?,
+                values: codec::decode_hidden_states(tensor, self.dtype, memory).await?,
                 shape,
             }),
         };

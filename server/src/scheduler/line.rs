@@ -58,6 +58,25 @@ impl<P: Clone + Eq + Hash, T> Line<P, T> {
         Some((peer, job))
     }
 
+    /// Drops the jobs that are not wanted.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&T) -> bool) {
+        let Self {
+            turns,
+            jobs,
+            spare,
+            len,
+        } = self;
+        jobs.values_mut().for_each(|jobs| jobs.retain(&is_wanted));
+        turns.retain(|peer| {
+            let has_jobs = jobs.get(peer).is_some_and(|jobs| !jobs.is_empty());
+            if !has_jobs {
+                spare.extend(jobs.remove(peer));
+            }
+            has_jobs
+        });
+        *len = jobs.values().map(VecDeque::len).sum();
+    }
+
     /// The next job that is wanted; those before it are dropped.
     pub(super) fn pop_wanted(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<(P, T)> {
         loop {
@@ -88,5 +107,20 @@ mod tests {
         assert_eq!(order, [0, 100, 200, 1, 2, 3]);
         assert!(line.jobs.is_empty() && line.turns.is_empty());
         assert_eq!(line.spare.len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_wanted_leaves_no_trace() {
+        let mut line = Line::new(2);
+        for (peer, job) in [(1, 10), (2, 20), (1, 11), (3, 31)] {
+            line.put(peer, job);
+        }
+        line.retain(|job| job % 2 == 1);
+        assert_eq!((line.len(), line.of_peer(&1), line.of_peer(&2)), (2, 1, 0));
+        line.put(2, 21);
+        let order: Vec<i32> = std::iter::from_fn(|| line.pop())
+            .map(|(_, job)| job)
+            .collect();
+        assert_eq!(order, [11, 31, 21]);
     }
 }

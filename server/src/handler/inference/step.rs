@@ -2,13 +2,13 @@
 
 use block_protocol::{Compression, ExpertRequest, StepMetadata, WireTensor, args};
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::super::push;
 use super::super::record::StageClock;
 use super::{Stay, Step};
+use crate::activations::Memory;
 use crate::codec;
 use crate::compute::{Computed, StepInput};
 use crate::lease::Lease;
@@ -27,7 +27,7 @@ struct Prepared {
     push_codec: Option<Compression>,
     clock: StageClock,
     /// Memory of its numbers, until the answer is packed.
-    memory: OwnedSemaphorePermit,
+    memory: Memory,
 }
 
 impl Stay<'_> {
@@ -100,7 +100,7 @@ impl Stay<'_> {
             Phase::Decode
         };
         let mut clock = StageClock::start(phase);
-        let (hidden_states, prompts) = tensors.decode().await?;
+        let (hidden_states, prompts) = tensors.decode(&memory).await?;
         let reorder = reorder
             .filter(|tensor| !tensor.is_dummy())
             .map(|tensor| codec::decode_reorder_indices(&tensor, batch))
@@ -128,6 +128,7 @@ impl Stay<'_> {
                 shape,
                 prompts,
                 reorder,
+                memory: memory.clone(),
             },
             clock,
             memory,
@@ -176,8 +177,9 @@ impl Stay<'_> {
         clock.computed(&computed);
         let ran_here = computed.ran_here;
         let dtype = self.context.config.schema_dtype;
-        let output =
-            codec::encode_hidden_states(computed.values, shape, dtype, self.compression).await?;
+        let values = computed.values;
+        let packed = codec::encode_hidden_states(values, shape, dtype, self.compression, &memory);
+        let output = packed.await?;
         if let Some(codec) = push_codec.filter(|codec| push::fits(&output, *codec)) {
             let output = codec::repack(output.clone(), codec).await?;
             clock.serialized();
