@@ -15,8 +15,12 @@ pub(crate) struct AddressBook {
 }
 
 impl AddressBook {
-    /// Remembers that `peer` may be dialed at `address`; the newest address comes first.
-    pub(crate) fn add(&mut self, peer: PeerId, address: Multiaddr) {
+    /// Remembers that `peer` may be dialed at `address`, with the peer's name at its end or without; the newest address
+    /// comes first.
+    pub(crate) fn add(&mut self, peer: PeerId, mut address: Multiaddr) {
+        if target(&address) == Some(peer) {
+            address.pop();
+        }
         if self.order.back() != Some(&peer) {
             self.order.retain(|known| *known != peer);
             self.order.push_back(peer);
@@ -79,8 +83,11 @@ mod tests {
             book.add(peer, address(&format!("/ip4/10.0.0.1/tcp/{port}")));
         }
         book.add(peer, address("/ip4/10.0.0.1/tcp/30"));
+        // The same with the peer's name.
+        book.add(peer, address(&format!("/ip4/10.0.0.1/tcp/30/p2p/{peer}")));
         let known = book.addresses(&peer);
         assert_eq!(known.len(), MAX_ADDRESSES_PER_PEER);
+        assert!(!known[1..].contains(&known[0]));
         assert_eq!(known[0], address("/ip4/10.0.0.1/tcp/30"));
         for _ in 0..MAX_KNOWN_PEERS {
             book.add(PeerId::random(), address("/ip4/10.0.0.2/tcp/1"));

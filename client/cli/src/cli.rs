@@ -150,7 +150,7 @@ pub(crate) enum WantedBlocks {
 /// Flags of `swarm peers`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PeersFlags {
-    /// Only servers of this model: a hub name, a local folder or a DHT prefix [default: all models of the swarm]
+    /// Only servers of this model: a hub name, a local folder, a GGUF file or a DHT prefix [default: all models of the swarm]
     #[arg(value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// Which swarm.
@@ -273,5 +273,6 @@ const EXAMPLES: &str = "Examples:
   swarm map MODEL --initial-peers ADDR                         who serves which blocks
   swarm bootstrap --listen /ip4/0.0.0.0/tcp/31330              a first node for a private swarm
 
-ADDR is what a server or swarm bootstrap prints after READY; MODEL is a hub name or a local folder.
+ADDR is what a server or swarm bootstrap prints after READY.
+MODEL is a hub name, a local folder or a GGUF file.
 Servers see numbers made from your text and can recover much of it: use a private swarm for what matters.";

@@ -58,7 +58,7 @@ pub(crate) struct SwarmFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelFlags {
-    /// A hub name (ORG/NAME) or a local folder
+    /// A hub name (ORG/NAME), a local folder or a GGUF file
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
 

@@ -67,7 +67,7 @@ pub(crate) struct GatewayFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Models")]
 pub(crate) struct ServedFlags {
-    /// A hub name (ORG/NAME) or a local folder; give the flag again, or commas, for more [default: none]
+    /// A hub name (ORG/NAME), a local folder or a GGUF file; give the flag again, or commas, for more [default: none]
     #[arg(
         long = "model",
         env = "SWARM_MODEL",
