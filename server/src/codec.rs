@@ -4,7 +4,8 @@
 //!   span's dtype. NaN and infinities pass: they harm only the session that sent them.
 //! - Out: the schema's dtype with the compression that the caller asked for, or the server's.
 //!
-//! Work on another thread goes on when its caller has gone, so it holds the request's memory itself.
+//! Work on another thread goes on when its caller has gone, so unpacking an input and packing an output hold the request's
+//! memory themselves.
 
 use block_model::SpanDType;
 use block_protocol::compression::{decode_f32, decode_i64, encode_f32};

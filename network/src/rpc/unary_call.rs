@@ -21,7 +21,7 @@ use crate::error::{CallError, ReadError};
 /// How long to look for the reason why a request could not be written.
 const POST_MORTEM: Duration = Duration::from_secs(1);
 
-/// A stream for one call, on which nothing has been sent. Dropping it resets the stream.
+/// A stream for one call whose request has not been sent. Dropping it resets the stream.
 #[derive(Debug)]
 pub(crate) struct UnaryCaller {
     reader: FrameReader<ReadHalf>,
