@@ -139,6 +139,7 @@ impl Machine {
         match post_norm {
             None => {
                 let add = Add {
+                    level: self.level,
                     stream: Disjoint::new(&mut work.stream),
                     width: self.hidden,
                     bias: &projection.bias,
@@ -219,7 +220,7 @@ impl Machine {
                 .zip(added)
                 .for_each(|(value, added)| *value += added);
             if let Some(dtype) = rounding {
-                round_to(dtype, stream);
+                round_to(self.level, dtype, stream);
             }
         }
     }

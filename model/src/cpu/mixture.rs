@@ -102,6 +102,7 @@ impl Machine {
             self.gate(expert, rows, work);
             self.take_operand(&expert.down, Operand::Gated, rows, work);
             let add = Add {
+                level: self.level,
                 stream: Disjoint::new(&mut work.stream),
                 width: hidden,
                 bias: &expert.down.bias,
@@ -114,6 +115,7 @@ impl Machine {
         }
         for row in &work.active.stream_rows {
             round_to(
+                self.level,
                 self.residual,
                 &mut work.stream[row * hidden..(row + 1) * hidden],
             );

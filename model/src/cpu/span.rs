@@ -133,7 +133,11 @@ impl CpuSpan {
                     add_prompt(sequence, &prompts, block, stream, hidden);
                     let start = sequence.first_row * hidden;
                     let end = start + prompts.shape[2] * hidden;
-                    round_to(self.description.dtype, &mut stream[start..end]);
+                    round_to(
+                        self.machine.level,
+                        self.description.dtype,
+                        &mut stream[start..end],
+                    );
                 }
             }
             let weights = &self.weights[block - self.description.blocks.start];
@@ -179,7 +183,11 @@ impl CpuSpan {
     fn enter(&mut self, values: &[f32]) {
         let start = self.work.stream.len();
         self.work.stream.extend_from_slice(values);
-        round_to(self.description.dtype, &mut self.work.stream[start..]);
+        round_to(
+            self.machine.level,
+            self.description.dtype,
+            &mut self.work.stream[start..],
+        );
     }
 }
 

@@ -77,8 +77,17 @@ fn gelu<const FMA: bool>(x: f32) -> f32 {
     0.5 * x * share
 }
 
+/// Adds to each value, if there is anything to add.
 #[inline(always)]
-fn activate_body<const FMA: bool>(activation: Activation, values: &mut [f32; PANEL]) {
+fn add_to(values: &mut [f32; PANEL], added: &[f32]) {
+    values
+        .iter_mut()
+        .zip(added)
+        .for_each(|(value, added)| *value += added);
+}
+
+#[inline(always)]
+fn activate_in_place<const FMA: bool>(activation: Activation, values: &mut [f32; PANEL]) {
     // A loop for each function: a choice inside would keep it out of the vectors.
     match activation {
         Activation::Silu => values.iter_mut().for_each(|x| *x = silu::<FMA>(*x)),
@@ -88,19 +97,51 @@ fn activate_body<const FMA: bool>(activation: Activation, values: &mut [f32; PAN
 }
 
 #[inline(always)]
-fn gate_body<const FMA: bool>(activation: Activation, gate: &mut [f32; PANEL], up: &[f32; PANEL]) {
-    activate_body::<FMA>(activation, gate);
-    gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
+fn activate_body<const FMA: bool>(
+    activation: Activation,
+    values: &[f32; PANEL],
+    bias: &[f32],
+    out: &mut [f32; PANEL],
+) {
+    let mut values = *values;
+    add_to(&mut values, bias);
+    activate_in_place::<FMA>(activation, &mut values);
+    *out = values;
+}
+
+#[inline(always)]
+fn gate_body<const FMA: bool>(
+    activation: Activation,
+    [gates, ups]: [&[f32; PANEL]; 2],
+    [gate_bias, up_bias]: [&[f32]; 2],
+    out: &mut [f32; PANEL],
+) {
+    let (mut gates, mut ups) = (*gates, *ups);
+    add_to(&mut gates, gate_bias);
+    add_to(&mut ups, up_bias);
+    activate_in_place::<FMA>(activation, &mut gates);
+    gates.iter_mut().zip(ups).for_each(|(gate, up)| *gate *= up);
+    *out = gates;
 }
 
 leveled! {
-    /// Applies a function to each value.
-    pub(crate) fn activate(activation: Activation, values: &mut [f32; PANEL]) = activate_body
+    /// `out = activation(value + bias)`, elementwise; a bias is empty or a panel's.
+    pub(crate) fn activate(
+        activation: Activation,
+        values: &[f32; PANEL],
+        bias: &[f32],
+        out: &mut [f32; PANEL],
+    ) = activate_body
 }
 
 leveled! {
-    /// `gate = activation(gate) * up`, elementwise.
-    pub(crate) fn gate(activation: Activation, gate: &mut [f32; PANEL], up: &[f32; PANEL]) = gate_body
+    /// `out = activation(gate + bias) * (up + bias)`, elementwise, of `[gates, ups]` and their biases.
+    pub(crate) fn gate(
+        activation: Activation,
+        sums: [&[f32; PANEL]; 2],
+        biases: [&[f32]; 2],
+        out: &mut [f32; PANEL],
+    ) = gate_body
 }
 
 #[cfg(test)]
@@ -139,8 +180,8 @@ mod tests {
         let (gates, ups) = ([row(0), row(1)], [row(2), row(3)]);
         for level in Level::available() {
             for (gates, ups) in gates.iter().zip(&ups) {
-                let mut out = *gates;
-                gate(level, Activation::Silu, &mut out, ups);
+                let mut out = [0.0; PANEL];
+                gate(level, Activation::Silu, [gates, ups], [&[], &[]], &mut out);
                 for (lane, found) in out.iter().enumerate() {
                     let (gate, up) = (f64::from(gates[lane]), f64::from(ups[lane]));
                     let expected = gate / (1.0 + (-gate).exp()) * up;
@@ -150,6 +191,37 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn biases_are_added_first() {
+        let row = |start: f32| std::array::from_fn::<f32, PANEL, _>(|lane| start + lane as f32);
+        let (gates, ups, biases) = (row(-9.0), row(3.0), [row(0.5), row(-2.0)]);
+        for level in Level::available() {
+            let sum = |values: &[f32; PANEL], bias: &[f32; PANEL]| {
+                std::array::from_fn::<f32, PANEL, _>(|lane| values[lane] + bias[lane])
+            };
+            let [mut found, mut expected] = [[0.0; PANEL]; 2];
+            let sums = [sum(&gates, &biases[0]), sum(&ups, &biases[1])];
+            gate(
+                level,
+                Activation::Gelu,
+                [&gates, &ups],
+                [&biases[0], &biases[1]],
+                &mut found,
+            );
+            gate(
+                level,
+                Activation::Gelu,
+                [&sums[0], &sums[1]],
+                [&[], &[]],
+                &mut expected,
+            );
+            assert_eq!(found, expected, "{level}");
+            activate(level, Activation::Silu, &gates, &biases[0], &mut found);
+            activate(level, Activation::Silu, &sums[0], &[], &mut expected);
+            assert_eq!(found, expected, "{level}");
         }
     }
 
@@ -185,8 +257,8 @@ mod tests {
                     let start = f64::from(step) / 20.0;
                     let inputs: [f32; PANEL] =
                         std::array::from_fn(|lane| (start + lane as f64 / 700.0) as f32);
-                    let mut found = inputs;
-                    activate(level, activation, &mut found);
+                    let mut found = [0.0; PANEL];
+                    activate(level, activation, &inputs, &[], &mut found);
                     for (input, found) in inputs.iter().zip(found) {
                         let expected = definition(activation, f64::from(*input));
                         let distance = (f64::from(found) - expected).abs();
@@ -203,8 +275,14 @@ mod tests {
     #[test]
     fn what_is_not_a_number_stays() {
         for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu] {
-            let mut values = [f32::NAN; PANEL];
-            activate(Level::Portable, activation, &mut values);
+            let mut values = [0.0; PANEL];
+            activate(
+                Level::Portable,
+                activation,
+                &[f32::NAN; PANEL],
+                &[],
+                &mut values,
+            );
             assert!(values.iter().all(|value| value.is_nan()), "{activation:?}");
         }
     }

@@ -1,22 +1,57 @@
 //! What becomes of a product's sums: stored, activated, gated, or added to the residual stream.
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::activation::{activate, gate};
 use super::disjoint::Disjoint;
 use super::format::PANEL;
 use super::level::Level;
+use super::leveled::leveled;
 use super::product::{Sink, Sums};
+use super::rounding::{bf16_bits, low_half};
 use crate::config::Activation;
 use crate::dtype::SpanDType;
 
-/// Rounds values to what a residual stream of `dtype` can hold.
-pub(crate) fn round_to(dtype: SpanDType, values: &mut [f32]) {
+leveled! {
+    /// Rounds values to what a residual stream of `dtype` can hold.
+    pub(crate) fn round_to(dtype: SpanDType, values: &mut [f32]) = round_to_body
+}
+
+leveled! {
+    /// Adds sums and biases, each times `weight`, then rounds if asked to.
+    fn add_row(
+        stream: &mut [f32],
+        added: [&[f32]; 2],
+        weight: f32,
+        rounding: Option<SpanDType>,
+    ) = add_row_body
+}
+
+#[inline(always)]
+fn add_row_body<const FMA: bool>(
+    stream: &mut [f32],
+    added: [&[f32]; 2],
+    weight: f32,
+    rounding: Option<SpanDType>,
+) {
+    for added in added {
+        stream
+            .iter_mut()
+            .zip(added)
+            .for_each(|(value, added)| *value += weight * added);
+    }
+    if let Some(dtype) = rounding {
+        round_to_body::<FMA>(dtype, stream);
+    }
+}
+
+#[inline(always)]
+fn round_to_body<const FMA: bool>(dtype: SpanDType, values: &mut [f32]) {
     match dtype {
         SpanDType::F32 => {}
         SpanDType::BF16 => values
             .iter_mut()
-            .for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+            .for_each(|value| *value = low_half(bf16_bits(*value))),
         SpanDType::F16 => values
             .iter_mut()
             .for_each(|value| *value = f16::from_f32(*value).to_f32()),
@@ -30,6 +65,12 @@ fn panel_bias(bias: &[f32], panel: usize) -> &[f32] {
     } else {
         &bias[panel * PANEL..(panel + 1) * PANEL]
     }
+}
+
+/// The outputs of one panel.
+fn panel_of(out: &mut [f32]) -> &mut [f32; PANEL] {
+    out.first_chunk_mut()
+        .expect("invariant: a whole number of panels")
 }
 
 /// Adds to each value.
@@ -80,12 +121,10 @@ impl Sink for Activate<'_> {
     fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
         let bias = panel_bias(self.bias, unit);
         for (row, sums) in sums[0].iter().enumerate() {
-            let mut sums = *sums;
-            add_to(&mut sums, bias);
-            activate(self.level, self.activation, &mut sums);
             let from = (first_row + row) * self.width + unit * PANEL;
             // SAFETY: a product hands each row's panel to one thread, once.
-            unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&sums);
+            let out = unsafe { self.out.range(from..from + PANEL) };
+            activate(self.level, self.activation, sums, bias, panel_of(out));
         }
     }
 }
@@ -108,16 +147,18 @@ impl Sink for Gate<'_> {
     }
 
     fn put(&self, unit: usize, first_row: usize, sums: &[&Sums]) {
-        let [gate_bias, up_bias] =
-            [2 * unit, 2 * unit + 1].map(|panel| panel_bias(self.bias, panel));
+        let biases = [2 * unit, 2 * unit + 1].map(|panel| panel_bias(self.bias, panel));
         for (row, (gates, ups)) in sums[0].iter().zip(sums[1]).enumerate() {
-            let (mut gated, mut ups) = (*gates, *ups);
-            add_to(&mut gated, gate_bias);
-            add_to(&mut ups, up_bias);
-            gate(self.level, self.activation, &mut gated, &ups);
             let from = (first_row + row) * self.width + unit * PANEL;
             // SAFETY: a product hands each row's panel to one thread, once.
-            unsafe { self.out.range(from..from + PANEL) }.copy_from_slice(&gated);
+            let out = unsafe { self.out.range(from..from + PANEL) };
+            gate(
+                self.level,
+                self.activation,
+                [gates, ups],
+                biases,
+                panel_of(out),
+            );
         }
     }
 }
@@ -125,6 +166,7 @@ impl Sink for Gate<'_> {
 /// Adds to the residual stream `[tokens, width]`.
 #[derive(Debug)]
 pub(crate) struct Add<'a> {
+    pub(crate) level: Level,
     pub(crate) stream: Disjoint<'a, f32>,
     pub(crate) width: usize,
     pub(crate) bias: &'a [f32],
@@ -149,15 +191,7 @@ impl Sink for Add<'_> {
             let weight = self
                 .row_weights
                 .map_or(1.0, |weights| weights[first_row + row]);
-            for added in [&sums[..], bias] {
-                stream
-                    .iter_mut()
-                    .zip(added)
-                    .for_each(|(value, added)| *value += weight * added);
-            }
-            if let Some(dtype) = self.rounding {
-                round_to(dtype, stream);
-            }
+            add_row(self.level, stream, [sums, bias], weight, self.rounding);
         }
     }
 }
