@@ -1,8 +1,9 @@
 //! The operand that is multiplied with packed weights: rows in tiles, inputs interleaved.
 //!
-//! A tile has up to [`max_tile_rows`] rows, as many as their accumulators fit into registers. Within a tile the
-//! words of all its rows for one group of inputs lie side by side: `[group][row]`. A word is one f32, two bf16 or four
-//! 8-bit integers.
+//! A tile has up to [`TileShape::rows`] rows, as many as their accumulators fit into registers. Within a tile the
+//! words of all its rows for one group of inputs lie side by side: `[group][row][words of a group]`. A word is one f32,
+//! two bf16 or four 8-bit integers. Where words are broadcast to vectors, a group is one word; where rows are loaded as
+//! a matrix, it is what a matrix register holds of a row.
 
 use std::ops::Range;
 
@@ -57,22 +58,58 @@ const fn weight_offset(format: Format) -> i32 {
     }
 }
 
-/// Rows whose accumulators, of [`super::format::PANEL`] values each, stay in registers.
-const fn max_tile_rows(level: Level, format: Format) -> usize {
-    match (level, format) {
-        (Level::Avx512, Format::F32 | Format::F16 | Format::Bf16) => 14,
-        (Level::Avx512, Format::Bf16Exact) => 12,
-        // Two accumulators each: of the block and of all.
-        (
-            Level::Avx512,
-            Format::Int8 | Format::Int4 | Format::Int4Min | Format::Int6 | Format::Nf4,
-        ) => 6,
-        (Level::Avx2 | Level::Portable, _) => 2,
+/// How rows are cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TileShape {
+    /// Rows at most: as many as their accumulators, of [`super::format::PANEL`] values each, stay in registers.
+    rows: usize,
+    /// Words of a row that lie side by side: 1, or those of a row of a matrix register.
+    run: usize,
+}
+
+impl TileShape {
+    fn of(level: Level, format: Format, rows: usize) -> Self {
+        let vectors = |rows| Self { rows, run: 1 };
+        match (level, format) {
+            (Level::Amx, Format::Bf16 | Format::Nf4) => Self {
+                rows: 2 * MATRIX_ROWS,
+                run: PAIR_RUN,
+            },
+            (Level::Amx, Format::Int8 | Format::Int4 | Format::Int4Min)
+                if rows >= MIN_MATRIX_ROWS =>
+            {
+                Self {
+                    rows: 2 * MATRIX_ROWS,
+                    run: QUAD_RUN,
+                }
+            }
+            (Level::Amx | Level::Avx512, Format::F32 | Format::F16 | Format::Bf16) => vectors(14),
+            (Level::Amx | Level::Avx512, Format::Bf16Exact) => vectors(12),
+            // Two accumulators each: of the block and of all.
+            (
+                Level::Amx | Level::Avx512,
+                Format::Int8 | Format::Int4 | Format::Int4Min | Format::Int6 | Format::Nf4,
+            ) => vectors(6),
+            (Level::Avx2 | Level::Portable, _) => vectors(2),
+        }
     }
 }
 
+/// Rows of a matrix register.
+pub(super) const MATRIX_ROWS: usize = 16;
+
+/// Words of a row of a matrix register: 32 inputs in bf16.
+pub(super) const PAIR_RUN: usize = 16;
+
+/// The same for 8-bit integers, of which one block is multiplied at a time.
+pub(super) const QUAD_RUN: usize = INT_BLOCK / 4;
+
+/// Rows from which on matrices of integers are faster than vectors, which read weights at the memory's rate up to here.
+/// Either gives the same to the last bit.
+const MIN_MATRIX_ROWS: usize = MATRIX_ROWS + 1;
+
 /// The largest of any level and format.
-pub(crate) const MAX_TILE_ROWS: usize = 14;
+pub(crate) const MAX_TILE_ROWS: usize = 2 * MATRIX_ROWS;
 
 /// Rows ready to be multiplied with weights of one format.
 #[derive(Debug)]
@@ -96,8 +133,10 @@ pub(crate) struct Activations {
 /// One tile of [`Activations`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile<'a> {
-    /// `[inputs / inputs of a word][rows]`
+    /// `[inputs / inputs of a group][rows][run]`
     pub(super) words: &'a [u32],
+    /// Words of a row that lie side by side.
+    pub(super) run: usize,
     /// `[inputs / INT_BLOCK][rows]`, or empty.
     pub(super) scales: &'a [f32],
     /// `[inputs / INT_BLOCK][rows]`, for `Int6` `[inputs / INT6_BLOCK][rows]`, or empty.
@@ -138,7 +177,7 @@ impl Activations {
         self.starts.resize(rows * sizes.starts, 0);
         self.totals.resize(rows * sizes.totals, 0.0);
         self.scratch.resize(pool.threads() * padded_inputs, 0.0);
-        let (level, tiles) = (self.level, self.tiles());
+        let (level, tiles, run) = (self.level, self.tiles(), self.shape().run);
         let words = Disjoint::new(&mut self.words);
         let scales = Disjoint::new(&mut self.scales);
         let starts = Disjoint::new(&mut self.starts);
@@ -161,7 +200,11 @@ impl Activations {
             };
             for row in tile.clone() {
                 read(row, values);
-                let place = [row - tile.start, tile.len()];
+                let place = Place {
+                    row: row - tile.start,
+                    rows: tile.len(),
+                    run,
+                };
                 match format {
                     Format::F32 | Format::F16 | Format::Bf16Exact => {
                         singles(level, values, place, room.words)
@@ -192,9 +235,18 @@ impl Activations {
         self.rows
     }
 
+    fn shape(&self) -> TileShape {
+        TileShape::of(self.level, self.format, self.rows)
+    }
+
+    /// Whether rows are multiplied as matrices.
+    pub(crate) fn is_matrix(&self) -> bool {
+        self.shape().run > 1
+    }
+
     /// Number of tiles: as few as possible, and as equal as possible.
     pub(crate) fn tiles(&self) -> usize {
-        self.rows.div_ceil(max_tile_rows(self.level, self.format))
+        self.rows.div_ceil(self.shape().rows)
     }
 
     /// Rows of the largest tile.
@@ -209,6 +261,7 @@ impl Activations {
         let part = |per_row: usize| rows.start * per_row..rows.end * per_row;
         let tile = Tile {
             words: &self.words[part(sizes.words)],
+            run: self.shape().run,
             scales: &self.scales[part(sizes.scales)],
             starts: &self.starts[part(sizes.starts)],
             totals: &self.totals[part(sizes.totals)],
@@ -221,24 +274,46 @@ fn tile_rows(rows: usize, tiles: usize, number: usize) -> Range<usize> {
     rows * number / tiles..rows * (number + 1) / tiles
 }
 
+/// Which row of a tile, and how its words lie there.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    rows: usize,
+    /// See [`TileShape::run`].
+    run: usize,
+}
+
 #[inline(always)]
-fn singles_body<const FMA: bool>(values: &[f32], [row, rows]: [usize; 2], words: &mut [u32]) {
-    for (group, value) in words.chunks_exact_mut(rows).zip(values) {
-        group[row] = value.to_bits();
+fn singles_body<const FMA: bool>(values: &[f32], place: Place, words: &mut [u32]) {
+    debug_assert_eq!(
+        place.run, 1,
+        "invariant: only vectors multiply single precision"
+    );
+    for (group, value) in words.chunks_exact_mut(place.rows).zip(values) {
+        group[place.row] = value.to_bits();
     }
 }
 
 #[inline(always)]
-fn pairs_body<const FMA: bool>(values: &[f32], [row, rows]: [usize; 2], words: &mut [u32]) {
+fn pairs_body<const FMA: bool>(values: &[f32], place: Place, words: &mut [u32]) {
     let word = |[low, high]: [f32; 2]| bf16_pair(low, high);
+    let Place { row, rows, run } = place;
     let pairs = values.as_chunks::<2>().0;
     if rows == 1 {
         for (target, pair) in words.iter_mut().zip(pairs) {
             *target = word(*pair);
         }
-    } else {
+    } else if run == 1 {
         for (group, pair) in words.chunks_exact_mut(rows).zip(pairs) {
             group[row] = word(*pair);
+        }
+    } else {
+        let groups = words.chunks_exact_mut(rows * PAIR_RUN);
+        for (group, pairs) in groups.zip(pairs.as_chunks::<PAIR_RUN>().0) {
+            let targets = &mut group[row * PAIR_RUN..][..PAIR_RUN];
+            for (target, pair) in targets.iter_mut().zip(pairs) {
+                *target = word(*pair);
+            }
         }
     }
 }
@@ -255,7 +330,7 @@ struct Room<'a> {
 fn quads_body<const FMA: bool>(
     format: Format,
     values: &[f32],
-    [row, rows]: [usize; 2],
+    Place { row, rows, run }: Place,
     room: &mut Room<'_>,
 ) {
     let offset = weight_offset(format);
@@ -286,23 +361,27 @@ fn quads_body<const FMA: bool>(
             | Format::Nf4 => room.starts[place] = -offset * sum,
         }
         for (quad, integers) in integers.as_chunks::<4>().0.iter().enumerate() {
-            let place = (block * (INT_BLOCK / 4) + quad) * rows + row;
+            let place = if run == 1 {
+                (block * QUAD_RUN + quad) * rows + row
+            } else {
+                (block * rows + row) * QUAD_RUN + quad
+            };
             room.words[place] = u32::from_le_bytes(integers.map(i8::cast_unsigned));
         }
     }
 }
 
 leveled! {
-    fn singles(values: &[f32], place: [usize; 2], words: &mut [u32]) = singles_body
+    fn singles(values: &[f32], place: Place, words: &mut [u32]) = singles_body
 }
 leveled! {
-    fn pairs(values: &[f32], place: [usize; 2], words: &mut [u32]) = pairs_body
+    fn pairs(values: &[f32], place: Place, words: &mut [u32]) = pairs_body
 }
 leveled! {
     fn quads(
         format: Format,
         values: &[f32],
-        place: [usize; 2],
+        place: Place,
         room: &mut Room<'_>,
     ) = quads_body
 }

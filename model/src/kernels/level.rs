@@ -10,6 +10,8 @@ pub const KERNELS_VARIABLE: &str = "BLOCK_SERVER_KERNELS";
 /// An instruction set for which kernels exist, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
+    /// Matrix tiles of bf16 pairs and 8-bit quads (`tdpbf16ps`, `tdpbsud`), all else as in [`Level::Avx512`].
+    Amx,
     /// 512-bit vectors with bf16 pairs (`vdpbf16ps`) and 8-bit quads (`vpdpbusd`).
     Avx512,
     /// 256-bit vectors with fused multiply-add.
@@ -33,7 +35,7 @@ pub struct LevelChoice {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LevelError {
     /// A name that is none of ours.
-    #[error("{KERNELS_VARIABLE}={name}: no such level; one of avx512, avx2, portable")]
+    #[error("{KERNELS_VARIABLE}={name}: no such level; one of amx, avx512, avx2, portable")]
     Unknown {
         /// What the variable holds.
         name: String,
@@ -50,11 +52,12 @@ pub enum LevelError {
 
 impl Level {
     /// All levels, best first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// The name used in [`KERNELS_VARIABLE`].
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
@@ -127,6 +130,11 @@ impl Level {
             }};
         }
         match self {
+            Self::Amx => {
+                let mut missing = Self::Avx512.missing_features();
+                missing.extend(super::amx_state::missing());
+                missing
+            }
             Self::Avx512 => {
                 missing!(
                     "avx512f",
@@ -146,7 +154,7 @@ impl Level {
     #[cfg(not(target_arch = "x86_64"))]
     fn missing_features(self) -> Vec<&'static str> {
         match self {
-            Self::Avx512 | Self::Avx2 => vec!["x86_64"],
+            Self::Amx | Self::Avx512 | Self::Avx2 => vec!["x86_64"],
             Self::Portable => Vec::new(),
         }
     }
@@ -183,6 +191,6 @@ mod tests {
                 name: "sse9".to_owned()
             }
         );
-        assert!(error.to_string().contains("avx512, avx2, portable"));
+        assert!(error.to_string().contains("amx, avx512, avx2, portable"));
     }
 }

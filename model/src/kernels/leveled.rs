@@ -21,12 +21,12 @@ macro_rules! leveled {
             match level {
                 // SAFETY: a level is only used after `Level::choose` or `Level::available` has found its features.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => unsafe { avx512($($arg),*) },
+                Level::Amx | Level::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2 => unsafe { avx2($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                Level::Avx512 | Level::Avx2 => $body::<false>($($arg),*),
+                Level::Amx | Level::Avx512 | Level::Avx2 => $body::<false>($($arg),*),
                 Level::Portable => $body::<false>($($arg),*),
             }
         }

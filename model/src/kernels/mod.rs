@@ -4,7 +4,7 @@
 //! last bit alone and in a batch, on one thread and on many. Levels may differ from each other in the last bits.
 //!
 //! In reading order:
-//! - `level`: which instructions are used; `pool`: the threads; `arena`, `disjoint`: memory
+//! - `level`: which instructions are used; `amx_state`: whether the system lets them; `pool`: the threads; `arena`, `disjoint`: memory
 //! - `format`, `packed`, `column`: weights as panels of [`PANEL`](format::PANEL) outputs
 //! - `quantize`, `quantized_row`: weights as small integers, made here or read from a file
 //! - `activations`: the other operand, in tiles of a few rows
@@ -15,6 +15,8 @@
 
 pub(crate) mod activation;
 pub(crate) mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx_state;
 pub(crate) mod arena;
 pub(crate) mod attention;
 mod column;

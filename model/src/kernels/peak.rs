@@ -3,6 +3,9 @@
 
 use std::hint::black_box;
 
+#[cfg(target_arch = "x86_64")]
+use super::level::Level;
+
 /// Bytes that [`fold`] takes at once; a shorter rest is left out.
 pub const LINE: usize = 64;
 
@@ -15,6 +18,10 @@ pub enum Unit {
     Bf16,
     /// Products of 8-bit quads added to 32-bit integers (`vpdpbusd`).
     Int8,
+    /// Matrices of bf16 pairs (`tdpbf16ps`).
+    Bf16Matrix,
+    /// Matrices of 8-bit quads (`tdpbsud`).
+    Int8Matrix,
 }
 
 /// The exclusive or of all 64-bit words of `bytes`, up to the last whole [`LINE`]: as fast as memory can be read.
@@ -71,6 +78,16 @@ fn spin_rounds(unit: Unit, rounds: usize) -> Option<u64> {
             unsafe { x86::spin_int8(rounds) };
             Some(x86::CHAINS_512 * 64 * 2)
         }
+        Unit::Bf16Matrix if Level::Amx.check().is_ok() => {
+            // SAFETY: the processor has AMX and the system lets this process use it, as just checked.
+            unsafe { x86::spin_matrix_bf16(rounds) };
+            Some(x86::MATRIX_WORDS * 2 * 2)
+        }
+        Unit::Int8Matrix if Level::Amx.check().is_ok() => {
+            // SAFETY: as above.
+            unsafe { x86::spin_matrix_int8(rounds) };
+            Some(x86::MATRIX_WORDS * 4 * 2)
+        }
         _ => None,
     }
 }
@@ -95,13 +112,18 @@ fn spin_rounds(unit: Unit, rounds: usize) -> Option<u64> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::arch::asm;
     use std::arch::x86_64::*;
 
     use super::{LINE, black_box};
+    use crate::kernels::tile::Registers;
 
     /// Independent chains of additions: more than any unit's latency times its width, fewer than there are registers.
     pub(super) const CHAINS_512: u64 = 24;
     pub(super) const CHAINS_256: u64 = 12;
+
+    /// Products of words in one round of matrices: four of 16 rows, 16 outputs and 16 words.
+    pub(super) const MATRIX_WORDS: u64 = 4 * 16 * 16 * 16;
 
     /// Loads in flight at once.
     const LANES: usize = 8;
@@ -170,6 +192,41 @@ mod x86 {
         black_box(sums);
     }
 
+    macro_rules! spin_matrix {
+        ($name:ident, $multiply:literal) => {
+            #[target_feature(enable = "avx512f")]
+            pub(super) fn $name(rounds: usize) {
+                if rounds == 0 {
+                    return;
+                }
+                let _registers = Registers::new(32, 16);
+                // SAFETY: `Registers` has given all eight their shapes; nothing but them is touched.
+                unsafe {
+                    asm!(
+                        "tilezero tmm4",
+                        "tilezero tmm5",
+                        "tilezero tmm6",
+                        "tilezero tmm7",
+                        "2:",
+                        concat!($multiply, " tmm0, tmm4, tmm6"),
+                        concat!($multiply, " tmm1, tmm4, tmm7"),
+                        concat!($multiply, " tmm2, tmm5, tmm6"),
+                        concat!($multiply, " tmm3, tmm5, tmm7"),
+                        "dec {rounds}",
+                        "jnz 2b",
+                        rounds = inout(reg) rounds => _,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack, nomem),
+                    );
+                }
+            }
+        };
+    }
+
+    spin_matrix!(spin_matrix_bf16, "tdpbf16ps");
+    spin_matrix!(spin_matrix_int8, "tdpbsud");
+
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) fn spin_int8(rounds: usize) {
         let (a, b) = black_box((_mm512_set1_epi8(1), _mm512_set1_epi8(-1)));
@@ -198,7 +255,11 @@ mod tests {
 
     #[test]
     fn a_unit_does_work_in_proportion_to_the_rounds_or_is_missing() {
-        for unit in [Unit::F32, Unit::Bf16, Unit::Int8] {
+        let matrices = [Unit::Bf16Matrix, Unit::Int8Matrix];
+        for unit in [Unit::F32, Unit::Bf16, Unit::Int8]
+            .into_iter()
+            .chain(matrices)
+        {
             if let (Some(one), Some(ten)) = (spin(unit, 1), spin(unit, 10)) {
                 assert!(one > 0);
                 assert_eq!(ten, 10 * one);

@@ -136,7 +136,7 @@ impl TileKernel {
             Level::available().contains(&level),
             "invariant: a level is used where it can run"
         );
-        let pairs_rows = layout.is_paired() && level == Level::Avx512;
+        let pairs_rows = layout.is_paired() && matches!(level, Level::Amx | Level::Avx512);
         Self {
             level,
             rule,
@@ -156,7 +156,7 @@ impl TileKernel {
     /// Rows that [`TileKernel::visit`] takes at most.
     pub(super) const fn most_rows(&self) -> usize {
         match self.level {
-            Level::Avx512 => MOST_ROWS,
+            Level::Amx | Level::Avx512 => MOST_ROWS,
             Level::Avx2 | Level::Portable => MOST_ROWS_OF_PLAIN_CODE,
         }
     }
@@ -174,7 +174,7 @@ impl TileKernel {
         self.check(tile, group);
         match self.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => avx512::visit(self, tile, group, scratch),
+            Level::Amx | Level::Avx512 => avx512::visit(self, tile, group, scratch),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => lanes::visit_avx2(self, tile, group, scratch),
             _ => lanes::visit_portable(self, tile, group, scratch),
@@ -190,7 +190,7 @@ impl TileKernel {
         );
         match self.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => avx512_widen::widen(integers, words),
+            Level::Amx | Level::Avx512 => avx512_widen::widen(integers, words),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => lanes::widen_avx2(integers, words),
             _ => lanes::widen_portable(integers, words),

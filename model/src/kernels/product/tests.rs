@@ -186,7 +186,7 @@ const INTEGERS: [Format; 4] = [Format::Int8, Format::Int4, Format::Int4Min, Form
 fn whole_numbers_are_multiplied_exactly() {
     const OUTPUTS: usize = 40;
     const INPUTS: usize = 3 * INT_BLOCK + 21;
-    const ROWS: usize = 13;
+    const ROWS: usize = 37;
     let whole = |seed: usize, count: usize, [least, most]: [f32; 2]| {
         let values = noise(seed, count).into_iter();
         let spread = values.map(|value| f32::midpoint(value, 1.0) * (most - least) + least);
@@ -248,18 +248,53 @@ fn whole_numbers_are_multiplied_exactly() {
     }
 }
 
-/// With integer weights both levels do the same operations in the same order.
+/// With integer weights all levels but the portable one do the same operations in the same order, with few rows and
+/// with many.
 #[test]
 fn integers_agree_between_levels_to_the_last_bit() {
-    for format in INTEGERS {
-        let case = Case::new(format, 64, 256);
-        let activations: Vec<_> = (0..9).map(|row| noise(row + 1000, 256)).collect();
+    for (format, rows) in INTEGERS
+        .into_iter()
+        .flat_map(|format| [(format, 9), (format, 45)])
+    {
+        let case = Case::new(format, 64, 9 * 32);
+        let activations: Vec<_> = (0..rows).map(|row| noise(row + 1000, 9 * 32)).collect();
         let mut found = Level::available()
             .into_iter()
             .filter(|level| *level != Level::Portable);
         if let Some(first) = found.next() {
             let first = case.multiply(first, &activations);
             assert!(found.all(|level| case.multiply(level, &activations) == first));
+        }
+    }
+}
+
+/// What `tdpbf16ps` does to one sum, as Intel's manual of instructions states it: of 32 inputs the even and the odd
+/// ones are summed on their own, each step rounded once, then both are added.
+#[test]
+fn matrices_of_bf16_round_as_documented() {
+    const INPUTS: usize = 4 * 64;
+    let case = Case::new(Format::Bf16, 40, INPUTS);
+    let levels = Level::available().into_iter();
+    let matrices = levels.filter(|level| *level == Level::Amx);
+    for (level, rows) in matrices.flat_map(|level| [1, 16, 17, 33].map(|rows| (level, rows))) {
+        let activations: Vec<_> = (0..rows).map(|row| noise(row + 1000, INPUTS)).collect();
+        let found = case.multiply(level, &activations);
+        let mut weights = vec![0.0; INPUTS];
+        for output in 0..40 {
+            case.weights.row(output, &mut weights);
+            for (row, activations) in activations.iter().enumerate() {
+                let round = rounding(Format::Bf16);
+                let mut sum = 0.0f32;
+                for (weights, activations) in weights.chunks(32).zip(activations.chunks(32)) {
+                    let part = |first: usize| {
+                        let terms = weights.iter().zip(activations).skip(first).step_by(2);
+                        terms.fold(0.0f32, |sum, (w, a)| w.mul_add(round(*a), sum))
+                    };
+                    sum += part(0) + part(1);
+                }
+                let found = found[row * 40 + output];
+                assert_eq!(found.to_bits(), sum.to_bits(), "{rows} {row} {output}");
+            }
         }
     }
 }

@@ -1,8 +1,13 @@
 //! The inner loops: one panel of weights times one tile of rows.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod lanes;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use amx::Registers;
 
 use super::activations::Tile;
 use super::format::{Format, PANEL};
@@ -20,9 +25,13 @@ pub(super) fn multiply(
 ) {
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => avx512::multiply(format, panel, tile, sums),
+        Level::Amx if tile.run > 1 => amx::multiply(format, panel, tile, sums),
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx => avx512::multiply(true, format, panel, tile, sums),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::multiply(false, format, panel, tile, sums),
         #[cfg(not(target_arch = "x86_64"))]
-        Level::Avx512 => lanes::multiply(level, format, panel, tile, sums),
+        Level::Amx | Level::Avx512 => lanes::multiply(level, format, panel, tile, sums),
         Level::Avx2 | Level::Portable => lanes::multiply(level, format, panel, tile, sums),
     }
 }

@@ -9,7 +9,7 @@ use super::{PANEL, Tile, bf16_pairs, load_halves, load_line, prefetch, store};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[allow(unsafe_code, reason = "loads without bounds checks")]
-pub(super) fn singles<const ROWS: usize>(
+pub(super) fn singles<const ROWS: usize, const STAGED: bool>(
     panel: &[u8],
     tile: Tile<'_>,
     sums: &mut [[f32; PANEL]; ROWS],
@@ -19,7 +19,7 @@ pub(super) fn singles<const ROWS: usize>(
     let mut vectors = [[_mm512_setzero_ps(); 2]; ROWS];
     let (mut weights, mut words) = (panel.as_ptr(), tile.words.as_ptr());
     for _ in 0..inputs {
-        prefetch(weights, 2);
+        prefetch::<STAGED>(weights, 2);
         // SAFETY: there are `inputs` lines of weights and `inputs` groups of `ROWS` words, as just checked.
         unsafe {
             let [first, second] = load_line(weights).map(|words| _mm512_castsi512_ps(words));
@@ -37,7 +37,7 @@ pub(super) fn singles<const ROWS: usize>(
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[allow(unsafe_code, reason = "loads without bounds checks")]
-pub(super) fn halves<const ROWS: usize>(
+pub(super) fn halves<const ROWS: usize, const STAGED: bool>(
     panel: &[u8],
     tile: Tile<'_>,
     sums: &mut [[f32; PANEL]; ROWS],
@@ -47,7 +47,7 @@ pub(super) fn halves<const ROWS: usize>(
     let mut vectors = [[_mm512_setzero_ps(); 2]; ROWS];
     let (mut weights, mut words) = (panel.as_ptr(), tile.words.as_ptr());
     for _ in 0..inputs {
-        prefetch(weights, 1);
+        prefetch::<STAGED>(weights, 1);
         // SAFETY: there are `inputs` lines of weights and `inputs` groups of `ROWS` words, as just checked.
         unsafe {
             let [first, second] = load_halves(weights);
@@ -65,7 +65,7 @@ pub(super) fn halves<const ROWS: usize>(
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 #[allow(unsafe_code, reason = "loads without bounds checks")]
-pub(super) fn pairs<const ROWS: usize>(
+pub(super) fn pairs<const ROWS: usize, const STAGED: bool>(
     panel: &[u8],
     tile: Tile<'_>,
     sums: &mut [[f32; PANEL]; ROWS],
@@ -75,7 +75,7 @@ pub(super) fn pairs<const ROWS: usize>(
     let mut vectors = [[_mm512_setzero_ps(); 2]; ROWS];
     let (mut weights, mut words) = (panel.as_ptr(), tile.words.as_ptr());
     for _ in 0..pairs {
-        prefetch(weights, 2);
+        prefetch::<STAGED>(weights, 2);
         // SAFETY: there are `pairs` lines of weights and `pairs` groups of `ROWS` words, as just checked.
         unsafe {
             let [first, second] = load_line(weights).map(|words| bf16_pairs(words));
@@ -93,7 +93,7 @@ pub(super) fn pairs<const ROWS: usize>(
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[allow(unsafe_code, reason = "loads without bounds checks")]
-pub(super) fn exact_pairs<const ROWS: usize>(
+pub(super) fn exact_pairs<const ROWS: usize, const STAGED: bool>(
     panel: &[u8],
     tile: Tile<'_>,
     sums: &mut [[f32; PANEL]; ROWS],
@@ -104,7 +104,7 @@ pub(super) fn exact_pairs<const ROWS: usize>(
     let mut vectors = [[_mm512_setzero_ps(); 2]; ROWS];
     let (mut weights, mut words) = (panel.as_ptr(), tile.words.as_ptr());
     for _ in 0..pairs {
-        prefetch(weights, 2);
+        prefetch::<STAGED>(weights, 2);
         // SAFETY: there are `pairs` lines of weights and two groups of `ROWS` words for each, as just checked.
         unsafe {
             let [first, second] = load_line(weights);

@@ -11,7 +11,7 @@ use crate::kernels::quantize::NF4_VALUES;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 #[allow(unsafe_code, reason = "loads without bounds checks")]
-pub(super) fn nf4<const ROWS: usize>(
+pub(super) fn nf4<const ROWS: usize, const STAGED: bool>(
     panel: &[u8],
     tile: Tile<'_>,
     sums: &mut [[f32; PANEL]; ROWS],
@@ -26,11 +26,11 @@ pub(super) fn nf4<const ROWS: usize>(
         // SAFETY: there are `blocks` groups of weights and words, as just checked.
         unsafe {
             let group = panel.as_ptr().add(block * GROUP);
-            prefetch(group, 1);
+            prefetch::<STAGED>(group, 1);
             let weight_scales = load_halves(group);
             let mut products = [[_mm512_setzero_ps(); 2]; ROWS];
             for line in 0..PAIRS / 4 {
-                prefetch(group.add(SCALE_BYTES + line * PANEL * 4), 2);
+                prefetch::<STAGED>(group.add(SCALE_BYTES + line * PANEL * 4), 2);
                 let [first, second] = load_line(group.add(SCALE_BYTES + line * PANEL * 4));
                 let words = tile.words.as_ptr().add((block * PAIRS + 4 * line) * ROWS);
                 add_looked_up(&mut products, table, [first, second], words);
@@ -65,7 +65,7 @@ pub(super) fn nf4<const ROWS: usize>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[allow(unsafe_code, reason = "vector load")]
-fn nf4_table() -> __m512i {
+pub(in super::super) fn nf4_table() -> __m512i {
     let table: [u16; 32] =
         std::array::from_fn(|index| half::bf16::from_f32(NF4_VALUES[index % 16]).to_bits());
     // SAFETY: the table has 64 bytes.
