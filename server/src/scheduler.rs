@@ -2,8 +2,9 @@
 //!
 //! - A turn takes the ready short steps (at most [`MAX_SHORT_TOKENS`] tokens each) of all sessions as one batch, up to
 //!   [`MAX_TURN_ROWS`] rows, plus one chunk of at most one longer step, a prompt.
-//! - A prompt beside short steps gives [`CROWD_CHUNK_TOKENS`] to a turn, one alone [`MAX_CHUNK_TOKENS`]. It advances in
-//!   every turn, however many short steps come, and then goes to the back of the line of prompts.
+//! - A prompt beside short steps gives [`CROWD_CHUNK_TOKENS`] to a turn, or [`MATRIX_CROWD_CHUNK_TOKENS`], one alone
+//!   [`MAX_CHUNK_TOKENS`]. It advances in every turn, however many short steps come, and then goes to the back of the
+//!   line of prompts.
 //! - Right after short steps a prompt alone gives [`RETURN_CHUNK_TOKENS`], for [`RETURN_TURNS`]: those users are about
 //!   to send their next step, and would find the thread taken.
 //! - Round robin over peers, and over a peer's jobs: a peer with eight sessions gets no more turns than one with one.
@@ -28,6 +29,10 @@ pub const MAX_SHORT_TOKENS: usize = 16;
 /// a prompt passes. Each turn of the prompt pays for their rows, too: 2,000 tokens take 84 turns and 1.7 times as long as
 /// alone. Fewer tokens a turn would disturb the users less and delay the prompt more, and the other way round.
 pub const CROWD_CHUNK_TOKENS: usize = 24;
+
+/// The same where rows are multiplied as matrices: 40 more rows double the time of 16 short steps, and 2,000 tokens take
+/// 50 turns.
+pub const MATRIX_CROWD_CHUNK_TOKENS: usize = 40;
 
 /// `batch x seq` tokens that a prompt gives to a turn of its own: enough rows that reading the weights does not show. A
 /// short step that comes meanwhile waits for no more than this.
@@ -119,6 +124,8 @@ pub struct Scheduler<P, S, F> {
     step_caps: LineCaps,
     forwards: Line<P, F>,
     forward_caps: LineCaps,
+    /// Tokens that a prompt gives to a turn in which short steps wait.
+    crowd_chunk: usize,
     turns_since_forward: u32,
     /// Turns of prompts alone since short steps ran.
     turns_since_short: u32,
@@ -126,9 +133,12 @@ pub struct Scheduler<P, S, F> {
 
 impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
     /// Empty lines with the given caps. Those of steps hold for short ones and prompts together.
+    ///
+    /// - `crowd_chunk`: tokens that a prompt gives to a turn in which short steps wait; below [`MAX_TURN_TOKENS`]
     #[must_use]
-    pub fn new(steps: LineCaps, forwards: LineCaps) -> Self {
+    pub fn new(steps: LineCaps, forwards: LineCaps, crowd_chunk: usize) -> Self {
         Self {
+            crowd_chunk,
             short: Line::new(steps.jobs),
             prompts: Line::new(steps.jobs),
             step_caps: steps,
@@ -234,7 +244,7 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
         let mut tokens = MAX_TURN_TOKENS;
         if prompt.is_some() {
             rows -= 1;
-            tokens -= CROWD_CHUNK_TOKENS;
+            tokens -= self.crowd_chunk;
         }
         while picked.len() < rows && tokens >= MAX_SHORT_TOKENS {
             let Some((peer, prompt)) = self.short.pop_wanted(is_wanted) else {
@@ -251,7 +261,7 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
         let has_short = !picked.is_empty();
         if let Some((peer, prompt)) = prompt {
             let most = if has_short {
-                CROWD_CHUNK_TOKENS
+                self.crowd_chunk
             } else if self.turns_since_short < RETURN_TURNS {
                 RETURN_CHUNK_TOKENS
             } else {
@@ -268,6 +278,13 @@ impl<P: Clone + Eq + Hash, S, F> Scheduler<P, S, F> {
         if has_short {
             self.turns_since_short = 0;
         }
+    }
+
+    /// Empties the lines, and returns what was in them.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(self.step_caps, self.forward_caps, self.crowd_chunk);
+        std::mem::replace(self, empty)
     }
 
     /// Caps of the line of steps.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use block_model::{BlockSpan, CacheHandle, SpanDescription};
+use block_model::{BlockSpan, CacheHandle, Level, SpanDescription};
 use block_network::PeerId;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -24,7 +24,9 @@ use crate::cache_budget::Reservation;
 use crate::lease::Lease;
 use crate::metrics::{self, Pool};
 use crate::request_error::RequestError;
-use crate::scheduler::{LineCaps, MAX_SHORT_TOKENS, Scheduler, Turn};
+use crate::scheduler::{
+    CROWD_CHUNK_TOKENS, LineCaps, MATRIX_CROWD_CHUNK_TOKENS, MAX_SHORT_TOKENS, Scheduler, Turn,
+};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
@@ -72,10 +74,14 @@ pub(super) enum Work {
 
 impl Inbox {
     pub(super) fn new(span: &dyn BlockSpan, steps: LineCaps, forwards: LineCaps) -> Self {
+        let crowd_chunk = match span.description().kernels {
+            Some(Level::Amx) => MATRIX_CROWD_CHUNK_TOKENS,
+            Some(Level::Avx512 | Level::Avx2 | Level::Portable) | None => CROWD_CHUNK_TOKENS,
+        };
         let state = State {
             closing: Vec::new(),
             opening: VecDeque::new(),
-            scheduler: Scheduler::new(steps, forwards),
+            scheduler: Scheduler::new(steps, forwards, crowd_chunk),
             gathering: Gathering::default(),
             lone: LoneSession::default(),
             resting: None,
@@ -191,8 +197,7 @@ impl Inbox {
         self.give_up();
         let closing = std::mem::take(&mut state.closing);
         let opening = std::mem::take(&mut state.opening);
-        let caps = (state.scheduler.step_caps(), state.scheduler.forward_caps());
-        let in_line = std::mem::replace(&mut state.scheduler, Scheduler::new(caps.0, caps.1));
+        let in_line = state.scheduler.take();
         drop(state);
         // Their reservations take the budget's lock when dropped; ours is free by now.
         drop((closing, opening, in_line));

@@ -10,7 +10,7 @@ const CAPS: LineCaps = LineCaps {
 type Plain = Scheduler<u8, u32, u32>;
 
 fn scheduler() -> Plain {
-    Scheduler::new(CAPS, CAPS)
+    Scheduler::new(CAPS, CAPS, CROWD_CHUNK_TOKENS)
 }
 
 fn turn(scheduler: &mut Plain) -> Option<(Turn<u8, u32>, Vec<u32>)> {
@@ -119,7 +119,7 @@ fn caps_hand_the_job_back() {
         jobs: 3,
         jobs_per_peer: 2,
     };
-    let mut scheduler: Plain = Scheduler::new(caps, caps);
+    let mut scheduler: Plain = Scheduler::new(caps, caps, CROWD_CHUNK_TOKENS);
     scheduler.push_forward(1, 10).unwrap();
     scheduler.push_forward(1, 11).unwrap();
     assert_eq!(scheduler.push_forward(1, 12), Err(12));
