@@ -17,6 +17,20 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Bytes of the processor's largest cache; 0 where the system does not say.
+pub(crate) fn largest_cache() -> usize {
+    let bytes = |index: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
+        let text = fs::read_to_string(path).ok()?;
+        let kibibytes: usize = text.trim().strip_suffix('K')?.parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    (0..MAX_CACHES).filter_map(bytes).max().unwrap_or(0)
+}
+
+/// More than any processor lists for a core: instructions, data, and the levels above.
+const MAX_CACHES: usize = 8;
+
 /// CPU time of all processes, and of this one with all it has started, since some fixed moment; in clock ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuTimes {

@@ -66,7 +66,12 @@ fn measure(
     let threads = host::cores();
     let limits = Subject::new(|| {
         let of = |unit| peak::operations_per_second(unit, threads).unwrap_or(f64::NAN);
-        Ok(vec![of(unit), of(Unit::Int8)])
+        Ok(vec![
+            of(unit),
+            of(Unit::Int8),
+            of(Unit::Bf16Matrix),
+            of(Unit::Int8Matrix),
+        ])
     });
     let prompts = spans.iter().map(|(_, workload, sessions)| {
         Subject::new(move || Ok(vec![workload.prompt(sessions, tokens)?]))
@@ -75,7 +80,8 @@ fn measure(
     let subjects = [limits].into_iter().chain(prompts).collect();
     let rounds = Rounds::measure(&name, Effort::new(11, quick, 8), subjects)?;
     let operations = 2.0 * stack.weights() as f64 * tokens as f64;
-    let bf16 = 2;
+    // After the limits.
+    let bf16 = 4;
     let mut figures = Vec::new();
     for (index, (format, ..)) in (bf16..).zip(spans) {
         let figure = |what: &str, spread, unit| {
@@ -88,8 +94,20 @@ fn measure(
         };
         let per_block = rounds.spread(|values| values[index] / stack.blocks as f64 * 1e3);
         figures.push(figure("time", per_block, "ms/block"));
-        let share = rounds.spread(|values| operations / values[index] / values[0]);
-        let share = figure("linear layers", share, unit_name);
+        let share_of =
+            |limit: usize| rounds.spread(|values| operations / values[index] / values[limit]);
+        if peak::has(Unit::Bf16Matrix) {
+            match format {
+                Format::Bf16 => {
+                    figures.push(figure("linear layers", share_of(2), "x bf16 matrix peak"))
+                }
+                Format::Int8 => {
+                    figures.push(figure("linear layers", share_of(3), "x int8 matrix peak"))
+                }
+                Format::F32 | Format::Int4 | Format::Nf4 => {}
+            }
+        }
+        let share = figure("linear layers", share_of(0), unit_name);
         if *format == Format::Bf16 {
             let goal = if tokens == LONGEST { 0.85 } else { 0.80 };
             figures.push(share.with_goal(Goal::AtLeast(goal)));
@@ -100,8 +118,7 @@ fn measure(
         if *format == Format::Int8 {
             figures.push(speed.with_goal(INT8_GOAL));
             if peak::has(Unit::Int8) {
-                let share = rounds.spread(|values| operations / values[index] / values[1]);
-                figures.push(figure("linear layers", share, "x int8 peak"));
+                figures.push(figure("linear layers", share_of(1), "x int8 peak"));
             }
         } else {
             figures.push(speed);

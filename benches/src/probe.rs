@@ -9,11 +9,13 @@ use anyhow::{Context, Result};
 use block_model::peak;
 use memmap2::{Advice, MmapMut, MmapOptions};
 
-/// Far above any cache.
-const BYTES: usize = 256 << 20;
+use crate::host;
 
-/// Reads of the whole memory in one reading: 10 to 30 ms, so that starting the threads is nothing.
-const PASSES: usize = 4;
+/// Bytes of the memory at least; where the largest cache is large, twice what that holds.
+const MIN_BYTES: usize = 256 << 20;
+
+/// Bytes of one reading: 10 to 30 ms, so that starting the threads is nothing.
+const READING_BYTES: usize = 1 << 30;
 
 /// Memory that is read again and again.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ impl Probe {
     /// # Errors
     /// The system's, if it has no memory.
     pub(crate) fn new() -> Result<Self> {
-        let mut memory = MmapOptions::new().len(BYTES).map_anon();
+        let bytes = MIN_BYTES.max(2 * host::largest_cache());
+        let mut memory = MmapOptions::new().len(bytes).map_anon();
         if let Ok(memory) = &memory {
             // As the engine's weights lie: small pages read up to a fifth slower. A system without them says no.
             memory.advise(Advice::HugePage).ok();
@@ -49,23 +52,25 @@ impl Probe {
     pub(crate) fn rates(&self) -> Rates {
         Rates {
             one_thread: self.stream(1),
-            all_threads: self.stream(crate::host::cores()),
+            all_threads: self.stream(host::cores()),
         }
     }
 
     /// GB/s of so many threads, each with its own part of the memory.
     pub(crate) fn stream(&self, threads: usize) -> f64 {
         let started = Instant::now();
+        let bytes = self.memory.len();
+        let passes = (READING_BYTES / bytes).max(1);
         std::thread::scope(|scope| {
-            for part in self.memory.chunks(BYTES.div_ceil(threads)) {
+            for part in self.memory.chunks(bytes.div_ceil(threads)) {
                 scope.spawn(move || {
-                    for _ in 0..PASSES {
+                    for _ in 0..passes {
                         black_box(peak::fold(black_box(part)));
                     }
                 });
             }
         });
-        (PASSES * BYTES) as f64 / started.elapsed().as_secs_f64() / 1e9
+        (passes * bytes) as f64 / started.elapsed().as_secs_f64() / 1e9
     }
 }
 
