@@ -7,7 +7,7 @@
 //! - `level`: which instructions are used; `amx_state`: whether the system lets them; `pool`: the threads; `arena`, `disjoint`: memory
 //! - `format`, `packed`, `column`: weights as panels of [`PANEL`](format::PANEL) outputs
 //! - `quantize`, `quantized_row`: weights as small integers, made here or read from a file
-//! - `activations`: the other operand, in tiles of a few rows
+//! - `activations`: the other operand, in tiles of some rows
 //! - `product`: rows times panels; `tile` has the inner loops, one file for each level
 //! - `attention`: over the paged KV cache
 //! - `sinks`: what becomes of a product; `norm`, `activation`: the small operations between products; `rounding`

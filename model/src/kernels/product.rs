@@ -1,7 +1,7 @@
 //! Rows of activations times a packed matrix, shared out over the pool.
 //!
-//! A product of one row's inputs and one output is always summed in the order of the inputs by one thread, whatever
-//! else is in the batch. What becomes of the sums is the [`Sink`]'s affair, so that biases, gates and residuals cost
+//! A product of one row's inputs and one output is always summed in the same order by one thread, whatever else is in
+//! the batch. What becomes of the sums is the [`Sink`]'s affair, so that biases, gates and residuals cost
 //! no second pass over memory.
 
 use std::ops::Range;

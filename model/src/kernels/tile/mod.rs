@@ -13,7 +13,8 @@ use super::activations::Tile;
 use super::format::{Format, PANEL};
 use super::level::Level;
 
-/// `sums[row][output] = sum over inputs of activation[row][input] * weight[output][input]`, in the order of the inputs.
+/// `sums[row][output] = sum over inputs of activation[row][input] * weight[output][input]`, in an order that level and
+/// format fix: that of the inputs, but for the pairs of matrices.
 ///
 /// - `panel`: the bytes of one panel of `format`; `sums`: one for each row of the tile
 pub(super) fn multiply(
