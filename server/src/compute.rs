@@ -194,11 +194,7 @@ impl ComputeHandle {
         let job = Box::new(ForwardJob::new(input, reply));
         self.inbox.submit(|state| {
             let limit = state.scheduler.forward_caps().jobs;
-            let mut pushed = state.scheduler.push_forward(peer, job);
-            if let Err(job) = pushed {
-                state.drop_unwanted();
-                pushed = state.scheduler.push_forward(peer, job);
-            }
+            let pushed = state.put_in_line(job, |jobs, job| jobs.push_forward(peer, job));
             pushed.map_err(|_| RequestError::Overloaded {
                 what: "the line of forward requests is full",
                 limit: Some(limit),

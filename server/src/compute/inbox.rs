@@ -46,7 +46,7 @@ pub(super) type Closing = (CacheHandle, Option<Reservation>);
 pub(super) struct State {
     pub(super) closing: Vec<Closing>,
     pub(super) opening: VecDeque<OpenJob>,
-    pub(super) scheduler: Scheduler<PeerId, StepJob, Box<ForwardJob>>,
+    pub(super) scheduler: Jobs,
     gathering: Gathering,
     lone: LoneSession,
     /// The loop, while nobody runs it.
@@ -63,6 +63,9 @@ pub(super) struct Inbox {
     wake: Condvar,
     healthy: AtomicBool,
 }
+
+/// The lines of what waits for the thread.
+pub(super) type Jobs = Scheduler<PeerId, StepJob, Box<ForwardJob>>;
 
 /// What the loop is to do next; what it needs for that lies in its own buffers.
 pub(super) enum Work {
@@ -137,11 +140,9 @@ impl Inbox {
         let runs_here =
             tokens <= MAX_SHORT_TOKENS && state.lone.is(job.cache(), tokens) && state.is_idle();
         let limit = state.scheduler.step_caps().jobs;
-        let mut pushed = state.scheduler.push_step(peer, batch, seq, job);
-        if let Err(job) = pushed {
-            state.drop_unwanted();
-            pushed = state.scheduler.push_step(peer, batch, seq, job);
-        }
+        #[allow(clippy::result_large_err, reason = "a job without room is handed back")]
+        let push = |jobs: &mut Jobs, job| jobs.push_step(peer, batch, seq, job);
+        let pushed = state.put_in_line(job, push);
         pushed.map_err(|_| RequestError::Overloaded {
             what: "the line of inference steps is full",
             limit: Some(limit),
@@ -225,10 +226,20 @@ impl Inbox {
 }
 
 impl State {
-    /// Drops jobs whose caller is gone.
-    pub(super) fn drop_unwanted(&mut self) {
-        let scheduler = &mut self.scheduler;
-        scheduler.drop_unwanted(StepJob::is_wanted, |forward| forward.is_wanted());
+    /// Pushes a job into its line; if that is full, again without the jobs whose caller is gone.
+    ///
+    /// # Errors
+    /// The job, if there is still no room.
+    pub(super) fn put_in_line<J>(
+        &mut self,
+        job: J,
+        push: impl Fn(&mut Jobs, J) -> Result<(), J>,
+    ) -> Result<(), J> {
+        push(&mut self.scheduler, job).or_else(|job| {
+            self.scheduler
+                .drop_unwanted(StepJob::is_wanted, |forward| forward.is_wanted());
+            push(&mut self.scheduler, job)
+        })
     }
 
     /// The loop with its next work, if there is some and nobody else has the loop.
