@@ -14,7 +14,7 @@ use crate::kernels::format::PANEL;
 use crate::kernels::level::Level;
 use crate::kernels::pool::Pool;
 use crate::kernels::product::product;
-use crate::kernels::sinks::{Add, Store, round_to};
+use crate::kernels::sinks::{Add, Store, add_row};
 
 /// What all blocks of a span share.
 #[derive(Debug)]
@@ -215,13 +215,7 @@ impl Machine {
         let rows = work.normed.chunks_exact(hidden);
         for (row, added) in work.active.stream_rows.iter().zip(rows) {
             let stream = &mut work.stream[row * hidden..(row + 1) * hidden];
-            stream
-                .iter_mut()
-                .zip(added)
-                .for_each(|(value, added)| *value += added);
-            if let Some(dtype) = rounding {
-                round_to(self.level, dtype, stream);
-            }
+            add_row(self.level, stream, [added, &[]], 1.0, rounding);
         }
     }
 }

@@ -79,7 +79,7 @@ fn gelu<const FMA: bool>(x: f32) -> f32 {
 
 /// Adds to each value, if there is anything to add.
 #[inline(always)]
-fn add_to(values: &mut [f32; PANEL], added: &[f32]) {
+pub(super) fn add_to(values: &mut [f32], added: &[f32]) {
     values
         .iter_mut()
         .zip(added)

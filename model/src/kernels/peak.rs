@@ -255,11 +255,13 @@ mod tests {
 
     #[test]
     fn a_unit_does_work_in_proportion_to_the_rounds_or_is_missing() {
-        let matrices = [Unit::Bf16Matrix, Unit::Int8Matrix];
-        for unit in [Unit::F32, Unit::Bf16, Unit::Int8]
-            .into_iter()
-            .chain(matrices)
-        {
+        for unit in [
+            Unit::F32,
+            Unit::Bf16,
+            Unit::Int8,
+            Unit::Bf16Matrix,
+            Unit::Int8Matrix,
+        ] {
             if let (Some(one), Some(ten)) = (spin(unit, 1), spin(unit, 10)) {
                 assert!(one > 0);
                 assert_eq!(ten, 10 * one);

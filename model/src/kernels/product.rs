@@ -109,11 +109,11 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Units that a tile of rows meets before the next tile does.
+    /// Units that a tile of rows meets before the next tile does, as far as the cache is concerned.
     fn units_together(&self, at_once: usize) -> usize {
         if self.activations.is_matrix() && self.activations.tiles() >= MANY_TILES {
             let unit = self.weights.bytes() / self.weights.panels() * at_once;
-            (PANELS_BYTES / unit.max(1)).max(1)
+            PANELS_BYTES / unit.max(1)
         } else {
             1
         }

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::activation::{activate, gate};
+use super::activation::{activate, add_to, gate};
 use super::disjoint::Disjoint;
 use super::format::PANEL;
 use super::level::Level;
@@ -19,7 +19,7 @@ leveled! {
 
 leveled! {
     /// Adds sums and biases, each times `weight`, then rounds if asked to.
-    fn add_row(
+    pub(crate) fn add_row(
         stream: &mut [f32],
         added: [&[f32]; 2],
         weight: f32,
@@ -71,14 +71,6 @@ fn panel_bias(bias: &[f32], panel: usize) -> &[f32] {
 fn panel_of(out: &mut [f32]) -> &mut [f32; PANEL] {
     out.first_chunk_mut()
         .expect("invariant: a whole number of panels")
-}
-
-/// Adds to each value.
-fn add_to(values: &mut [f32], added: &[f32]) {
-    values
-        .iter_mut()
-        .zip(added)
-        .for_each(|(value, added)| *value += added);
 }
 
 /// Writes into a matrix `[rows, width]`.

@@ -30,7 +30,7 @@ pub(super) const FAR_BYTES: usize = 2048;
 pub(super) const NEAR_BYTES: usize = 512;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// See [`super::multiply`].
 ///

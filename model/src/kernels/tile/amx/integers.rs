@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::super::avx512::{load_halves, load_line, prefetch};
+use super::super::avx512::{LINE, load_halves, load_line, prefetch};
 use super::products::{LINE_BYTES, Registers};
 use super::{PANEL, Tile};
 use crate::kernels::activations::{MAX_TILE_ROWS, QUAD_RUN};
@@ -68,7 +68,7 @@ fn blocks<const GROUP: usize, const MINIMUM: bool>(
             // rows are no more than `products` has.
             unsafe {
                 let group = panel.as_ptr().add(block * GROUP);
-                prefetch::<true>(group, GROUP / 64);
+                prefetch::<true>(group, GROUP / LINE);
                 let lines = if halved {
                     let bytes = (&raw mut (*bytes[number].as_mut_ptr()).0).cast();
                     widen(group.add(head), bytes);

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::super::avx512::{load_halves, load_line, nf4_table, prefetch};
+use super::super::avx512::{LINE, load_halves, load_line, nf4_table, prefetch};
 use super::products::{LINE_BYTES, Registers};
 use super::{PANEL, Tile};
 use crate::kernels::activations::{MAX_TILE_ROWS, PAIR_RUN};
@@ -43,7 +43,7 @@ pub(super) fn nf4(panel: &[u8], tile: Tile<'_>, sums: &mut [[f32; PANEL]]) {
         unsafe {
             if turn < blocks {
                 let group = panel.as_ptr().add(turn * GROUP);
-                prefetch::<true>(group, GROUP / 64);
+                prefetch::<true>(group, GROUP / LINE);
                 let looked = &raw mut (*looked[turn % 2].as_mut_ptr()).0;
                 look_up(group.add(SCALE_BYTES), table, looked.cast());
             }
